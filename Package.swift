@@ -1,0 +1,15 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+let strict: [SwiftSetting] = [.unsafeFlags(["-warnings-as-errors"])]
+
+let package = Package(
+  name: "portmap",
+  targets: [
+    .target(name: "CLinux"),
+    .executableTarget(name: "portmap", dependencies: ["CLinux"], swiftSettings: strict),
+    .testTarget(name: "PortmapTests", dependencies: ["portmap"], swiftSettings: strict),
+    .testTarget(name: "IntegrationTests", dependencies: ["CLinux"], swiftSettings: strict),
+  ],
+  swiftLanguageModes: [.v6]
+)

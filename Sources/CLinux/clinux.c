@@ -1,0 +1,239 @@
+#define _GNU_SOURCE
+#include "clinux.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <poll.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+_Static_assert(sizeof(struct clinux_mmsghdr) == sizeof(struct mmsghdr), "struct mmsghdr has another layout");
+_Static_assert(sizeof(struct clinux_ucred) == sizeof(struct ucred), "struct ucred has another layout");
+
+enum { max_descriptors = 253 };
+
+int clinux_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags) {
+  return accept4(fd, address, length, flags);
+}
+
+int clinux_pipe2(int fds[2], int flags) { return pipe2(fds, flags); }
+
+ssize_t clinux_splice(int in, int out, size_t length, unsigned int flags) {
+  return splice(in, NULL, out, NULL, length, flags);
+}
+
+int clinux_recvmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count, int flags) {
+  return recvmmsg(fd, (struct mmsghdr *)messages, count, flags, NULL);
+}
+
+int clinux_sendmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count, int flags) {
+  return sendmmsg(fd, (struct mmsghdr *)messages, count, flags);
+}
+
+int clinux_close_range(unsigned int first, unsigned int last, unsigned int flags) {
+  return (int)syscall(SYS_close_range, first, last, flags);
+}
+
+int clinux_memfd_create(const char *name, unsigned int flags) { return memfd_create(name, flags); }
+
+int clinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+
+int clinux_pidfd_send_signal(int pidfd, int signal) {
+  return (int)syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0);
+}
+
+int clinux_attach_drop_filter(int fd) {
+  struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+  struct sock_fprog program = {.len = 1, .filter = &drop};
+  return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+}
+
+int clinux_detach_filter(int fd) {
+  int unused = 0;
+  return setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
+}
+
+uint64_t clinux_netns_cookie(void) {
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return 0;
+  uint64_t cookie = 0;
+  socklen_t length = sizeof cookie;
+  int result = getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length);
+  int saved = errno;
+  close(fd);
+  errno = saved;
+  return result == 0 ? cookie : 0;
+}
+
+int clinux_peer_credentials(int fd, struct clinux_ucred *credentials) {
+  socklen_t length = sizeof *credentials;
+  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, &length);
+}
+
+ssize_t clinux_send_descriptors(int fd, const void *bytes, size_t length, const int *descriptors, size_t count) {
+  union {
+    char space[CMSG_SPACE(sizeof(int) * max_descriptors)];
+    struct cmsghdr align;
+  } control;
+  struct iovec part = {.iov_base = (void *)bytes, .iov_len = length};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+  if (count > max_descriptors) {
+    errno = EINVAL;
+    return -1;
+  }
+  if (count > 0) {
+    memset(&control, 0, sizeof control);
+    message.msg_control = control.space;
+    message.msg_controllen = CMSG_SPACE(sizeof(int) * count);
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int) * count);
+    memcpy(CMSG_DATA(header), descriptors, sizeof(int) * count);
+  }
+  return sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
+ssize_t clinux_receive_descriptors(int fd, void *bytes, size_t length, int *descriptors, size_t *count) {
+  union {
+    char space[CMSG_SPACE(sizeof(int) * max_descriptors)];
+    struct cmsghdr align;
+  } control;
+  struct iovec part = {.iov_base = bytes, .iov_len = length};
+  struct msghdr message = {
+      .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
+  *count = 0;
+  ssize_t received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+  if (received < 0) return received;
+  for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    *count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    memcpy(descriptors, CMSG_DATA(header), *count * sizeof(int));
+  }
+  if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+    for (size_t i = 0; i < *count; i++) close(descriptors[i]);
+    *count = 0;
+    errno = EMSGSIZE;
+    return -1;
+  }
+  return received;
+}
+
+struct cmsghdr *clinux_cmsg_first(struct msghdr *message) { return CMSG_FIRSTHDR(message); }
+struct cmsghdr *clinux_cmsg_next(struct msghdr *message, struct cmsghdr *header) {
+  return CMSG_NXTHDR(message, header);
+}
+void *clinux_cmsg_data(struct cmsghdr *header) { return CMSG_DATA(header); }
+size_t clinux_cmsg_space(size_t length) { return CMSG_SPACE(length); }
+size_t clinux_cmsg_length(size_t length) { return CMSG_LEN(length); }
+
+int clinux_drop_capabilities(void) {
+  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+    prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+  struct __user_cap_data_struct none[2];
+  memset(none, 0, sizeof none);
+  return (int)syscall(SYS_capset, &header, none);
+}
+
+int clinux_set_no_new_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); }
+
+int clinux_become(uid_t id) {
+  if (setgroups(0, NULL) != 0 || setresgid(id, id, id) != 0) return -1;
+  return setresuid(id, id, id);
+}
+
+int clinux_has_capability(int capability) {
+  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+  struct __user_cap_data_struct data[2];
+  memset(data, 0, sizeof data);
+  if (syscall(SYS_capget, &header, data) != 0) return 0;
+  return (data[capability / 32].effective >> (capability % 32)) & 1;
+}
+
+int clinux_set_process_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
+
+int clinux_spawn_daemon(const char *path, char *const argv[], char *const envp[], const int *fds, int count,
+                        pid_t *pid) {
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  sigset_t none, all;
+  sigemptyset(&none);
+  sigfillset(&all);
+  posix_spawn_file_actions_init(&actions);
+  posix_spawnattr_init(&attributes);
+  int error = posix_spawnattr_setflags(&attributes,
+                                       POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+  if (!error) error = posix_spawnattr_setsigdefault(&attributes, &all);
+  if (!error) error = posix_spawnattr_setsigmask(&attributes, &none);
+  // The sources are moved out of the way first: one of them may be a number that is yet to be filled.
+  int moved[8] = {-1, -1, -1, -1, -1, -1, -1, -1};
+  if (!error && count > 8) error = EINVAL;
+  for (int i = 0; !error && i < count; i++) {
+    moved[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, count);
+    if (moved[i] < 0) error = errno;
+    if (!error) error = posix_spawn_file_actions_adddup2(&actions, moved[i], i);
+  }
+  if (!error) error = posix_spawn_file_actions_addclosefrom_np(&actions, count);
+  if (!error) error = posix_spawn_file_actions_addchdir_np(&actions, "/");
+  if (!error) error = posix_spawn(pid, path, &actions, &attributes, argv, envp);
+  for (int i = 0; i < 8; i++)
+    if (moved[i] >= 0) close(moved[i]);
+  posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
+  return error;
+}
+
+static volatile sig_atomic_t caught;
+
+static void note(int signal) {
+  if (!caught) caught = signal;
+}
+
+static void tick(int signal) { (void)signal; }
+
+int clinux_catch_signals(void) {
+  static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+  for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+    struct sigaction current;
+    if (sigaction(signals[i], NULL, &current) != 0) return -1;
+    if (current.sa_handler == SIG_IGN) continue;  // nohup, or a shell's background job: stays ignored
+    struct sigaction action = {.sa_handler = note};
+    if (sigaction(signals[i], &action, NULL) != 0) return -1;
+  }
+  return 0;
+}
+
+int clinux_caught_signal(void) { return caught; }
+
+void clinux_die_of(int signal) {
+  struct sigaction action = {.sa_handler = SIG_DFL};
+  sigset_t set;
+  sigaction(signal, &action, NULL);
+  sigemptyset(&set);
+  sigaddset(&set, signal);
+  sigprocmask(SIG_UNBLOCK, &set, NULL);
+  raise(signal);
+}
+
+int clinux_set_ticks(int milliseconds) {
+  struct sigaction action = {.sa_handler = milliseconds ? tick : SIG_DFL};
+  struct timeval interval = {.tv_sec = milliseconds / 1000, .tv_usec = milliseconds % 1000 * 1000};
+  struct itimerval timer = {.it_interval = interval, .it_value = interval};
+  if (milliseconds && sigaction(SIGALRM, &action, NULL) != 0) return -1;
+  if (setitimer(ITIMER_REAL, &timer, NULL) != 0) return -1;
+  return milliseconds ? 0 : sigaction(SIGALRM, &action, NULL);
+}

@@ -1,0 +1,82 @@
+// What `import Glibc` leaves out of Linux, declared narrowly so that Swift can call it.
+// _GNU_SOURCE stays out of this header: with it fd_set differs from the one that Dispatch was built with.
+
+#ifndef CLINUX_H
+#define CLINUX_H
+
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/// struct mmsghdr of <sys/socket.h>, which only _GNU_SOURCE shows: same layout, so arrays can be handed over.
+struct clinux_mmsghdr {
+  struct msghdr msg_hdr;
+  unsigned int msg_len;
+};
+
+/// struct ucred: who is at the other end of a Unix socket (SO_PEERCRED).
+struct clinux_ucred {
+  pid_t pid;
+  uid_t uid;
+  gid_t gid;
+};
+
+int clinux_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
+int clinux_pipe2(int fds[2], int flags);
+ssize_t clinux_splice(int in, int out, size_t length, unsigned int flags);
+int clinux_recvmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count, int flags);
+int clinux_sendmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count, int flags);
+int clinux_close_range(unsigned int first, unsigned int last, unsigned int flags);
+int clinux_memfd_create(const char *name, unsigned int flags);
+int clinux_pidfd_open(pid_t pid);
+int clinux_pidfd_send_signal(int pidfd, int signal);
+
+/// Attaches a classic BPF program that returns 0 for every packet: the socket receives nothing.
+int clinux_attach_drop_filter(int fd);
+int clinux_detach_filter(int fd);
+
+/// The cookie of the calling process's network namespace (SO_NETNS_COOKIE), 0 and errno on failure.
+uint64_t clinux_netns_cookie(void);
+
+int clinux_peer_credentials(int fd, struct clinux_ucred *credentials);
+
+/// Sends `length` bytes with `count` descriptors (SCM_RIGHTS); at most 253 of them, the kernel's SCM_MAX_FD.
+ssize_t clinux_send_descriptors(int fd, const void *bytes, size_t length, const int *descriptors, size_t count);
+/// Receives bytes and up to 253 descriptors, close-on-exec; `count` says how many came. Fails with EMSGSIZE,
+/// all of them closed, when the message did not fit.
+ssize_t clinux_receive_descriptors(int fd, void *bytes, size_t length, int *descriptors, size_t *count);
+
+/// The cmsg macros as functions, for walking and filling control messages.
+struct cmsghdr *clinux_cmsg_first(struct msghdr *message);
+struct cmsghdr *clinux_cmsg_next(struct msghdr *message, struct cmsghdr *header);
+void *clinux_cmsg_data(struct cmsghdr *header);
+size_t clinux_cmsg_space(size_t length);
+size_t clinux_cmsg_length(size_t length);
+
+/// Gives up every capability, effective, permitted, inheritable, ambient and bounding, as far as the kernel lets.
+int clinux_drop_capabilities(void);
+int clinux_set_no_new_privileges(void);
+/// setgroups(0), setresgid, setresuid to the same number.
+int clinux_become(uid_t id);
+/// 1 when the effective set has the capability, 0 when not.
+int clinux_has_capability(int capability);
+int clinux_set_process_name(const char *name);
+
+/// Starts a program in a session of its own with exactly the descriptors `fds[i]` as 0, 1, 2, … count-1, no signal
+/// blocked or ignored and `/` as its folder. Returns 0 or an errno value.
+int clinux_spawn_daemon(const char *path, char *const argv[], char *const envp[], const int *fds, int count, pid_t *pid);
+
+/// Notes INT, TERM, HUP and QUIT as they arrive instead of dying of them, without restarting system calls.
+int clinux_catch_signals(void);
+/// The first of those signals that has arrived, 0 when none has.
+int clinux_caught_signal(void);
+/// Restores the default action of `signal` and raises it.
+void clinux_die_of(int signal);
+/// Interrupts blocking system calls every `milliseconds` (SIGALRM, no effect of its own); 0 stops that.
+int clinux_set_ticks(int milliseconds);
+
+#endif

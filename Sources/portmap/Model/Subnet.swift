@@ -1,0 +1,67 @@
+/// An address and its prefix length: an interface's own address with its network, as in `172.16.42.1/24`.
+struct Subnet: Hashable, Sendable {
+  let address: IPAddress
+  let prefixLength: Int
+
+  /// Nil for a prefix length outside 0-32 or 0-128.
+  init?(_ address: IPAddress, prefixLength: Int) {
+    guard (0...address.family.bits).contains(prefixLength) else { return nil }
+    self.address = address
+    self.prefixLength = prefixLength
+  }
+
+  /// Reads `172.16.42.1/24`; nil for anything else.
+  init?(_ text: some StringProtocol) {
+    let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+    guard parts.count == 2, let address = IPAddress(parts[0]), (1...3).contains(parts[1].utf8.count),
+      let length = PortRange.port(Substring(parts[1]))
+    else { return nil }
+    self.init(address, prefixLength: Int(length))
+  }
+
+  private var mask: UInt128 {
+    let all = address.family == .v4 ? UInt128(UInt32.max) : UInt128.max
+    let host = address.family.bits - prefixLength
+    return host >= 128 ? 0 : (all >> UInt128(host)) << UInt128(host)
+  }
+
+  /// The first address, which names the network.
+  var network: IPAddress { IPAddress(family: address.family, value: address.value & mask) }
+
+  /// The last address; in IPv4 the directed broadcast.
+  var last: IPAddress {
+    let all = address.family == .v4 ? UInt128(UInt32.max) : UInt128.max
+    return IPAddress(family: address.family, value: address.value | (all & ~mask))
+  }
+
+  /// `172.16.42.0/24` for `172.16.42.1/24`: as routes and iptables write it.
+  var networkDescription: String { "\(network)/\(prefixLength)" }
+
+  func contains(_ other: IPAddress) -> Bool {
+    other.family == address.family && other.value & mask == address.value & mask
+  }
+
+  func overlaps(_ other: Subnet) -> Bool {
+    prefixLength <= other.prefixLength ? contains(other.address) : other.contains(address)
+  }
+}
+
+extension Subnet: CustomStringConvertible {
+  var description: String { "\(address)/\(prefixLength)" }
+}
+
+extension Subnet: Codable {
+  init(from decoder: any Decoder) throws {
+    let text = try decoder.singleValueContainer().decode(String.self)
+    guard let subnet = Subnet(text) else {
+      throw DecodingError.dataCorrupted(
+        .init(codingPath: decoder.codingPath, debugDescription: "not an address with a prefix length: \(text)"))
+    }
+    self = subnet
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    try container.encode(description)
+  }
+}

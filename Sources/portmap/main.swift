@@ -1,0 +1,1 @@
+print(IPAddress("::1")?.bracketed ?? "")
