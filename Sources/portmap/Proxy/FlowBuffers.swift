@@ -1,0 +1,66 @@
+import Glibc
+
+/// What all flows of a proxy share to move bytes with: one buffer for the reads that are written on at once, the
+/// pipes, and the account of what is left over.
+final class FlowBuffers {
+  /// Reads of 64 KiB and less are slower; an own buffer a connection would be waste.
+  static let size = 256 << 10
+  /// Left-over bytes of all flows together past which reads become small, so that a thousand backends that never
+  /// read cost no more than a thousand small reads besides.
+  private static let leftoverLimit = 16 << 20
+  private static let smallRead = 16 << 10
+
+  let pipes = PipePool()
+  private var memory: UnsafeMutableRawPointer?
+  private var leftoverBytes = 0
+
+  deinit { release() }
+
+  /// The shared buffer, as long as the next read may be. It comes with the first bytes that anybody sends.
+  func buffer() -> UnsafeMutableRawBufferPointer {
+    if memory == nil {
+      let fresh = mmap(nil, Self.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+      if let fresh, fresh != MAP_FAILED { memory = fresh }
+    }
+    guard let memory else { fatalError("mmap: \(String(cString: strerror(errno)))") }
+    let count = leftoverBytes > Self.leftoverLimit ? Self.smallRead : Self.size
+    return UnsafeMutableRawBufferPointer(start: memory, count: count)
+  }
+
+  /// Keeps a copy of bytes that could not be written at once.
+  func leftover(_ bytes: UnsafeRawBufferPointer) -> Leftover {
+    leftoverBytes += bytes.count
+    return Leftover(copying: bytes)
+  }
+
+  /// Frees a copy.
+  func discard(_ leftover: Leftover) {
+    leftoverBytes -= leftover.count
+  }
+
+  /// Gives back what only traffic needs, when there is none.
+  func release() {
+    pipes.trim()
+    if let memory { munmap(memory, Self.size) }
+    memory = nil
+  }
+}
+
+/// Bytes that were read and could not be written yet. Who has one gives it back with `FlowBuffers.discard`.
+final class Leftover {
+  private let memory: UnsafeMutableRawBufferPointer
+  private var written = 0
+
+  fileprivate init(copying bytes: UnsafeRawBufferPointer) {
+    memory = .allocate(byteCount: bytes.count, alignment: 1)
+    memory.copyMemory(from: bytes)
+  }
+
+  deinit { memory.deallocate() }
+
+  var count: Int { memory.count }
+  var rest: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: memory[written...]) }
+  var isEmpty: Bool { written == memory.count }
+
+  func drop(_ count: Int) { written += count }
+}

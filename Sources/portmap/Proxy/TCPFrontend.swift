@@ -1,0 +1,33 @@
+import Glibc
+
+/// A listening socket that is served. One object a port, so it holds nothing but what it needs when it is idle.
+final class TCPFrontend: EventHandler {
+  let socket: Descriptor
+  let route: ProxyRoute
+  let lease: Int
+  private unowned let relay: TCPRelay
+  private var registration: Registration?
+
+  init(_ socket: Descriptor, route: ProxyRoute, lease: Int, relay: TCPRelay) {
+    self.socket = socket
+    self.route = route
+    self.lease = lease
+    self.relay = relay
+  }
+
+  /// Watches for connections. Level-triggered: what one turn leaves is reported in the next.
+  func resume() throws(SystemError) {
+    guard registration == nil else { return }
+    registration = try relay.loop.add(socket, events: Readiness.input, handler: self)
+  }
+
+  /// Leaves new connections in the kernel's queue. Not with `closing`: others may hold copies of the socket.
+  func pause() {
+    if let registration { relay.loop.remove(registration) }
+    registration = nil
+  }
+
+  func handle(events: UInt32, tag: UInt32) {
+    relay.accept(from: self)
+  }
+}

@@ -1,0 +1,36 @@
+/// A udp socket that is served. One object a port, so it holds nothing but what it needs when it is idle.
+final class UDPFrontend: EventHandler {
+  let socket: Descriptor
+  let route: ProxyRoute
+  let lease: Int
+  /// Tells its clients from those of other frontends.
+  let number: UInt32
+  /// The queue of its clients' time limit.
+  let queue: Int
+  private unowned let relay: UDPRelay
+  private var registration: Registration?
+
+  init(_ socket: Descriptor, route: ProxyRoute, lease: Int, number: UInt32, queue: Int, relay: UDPRelay) {
+    self.socket = socket
+    self.route = route
+    self.lease = lease
+    self.number = number
+    self.queue = queue
+    self.relay = relay
+  }
+
+  /// Watches for datagrams. Level-triggered: what one turn leaves is reported in the next.
+  func start() throws(SystemError) {
+    registration = try relay.loop.add(socket, events: Readiness.input, handler: self)
+  }
+
+  /// Leaves datagrams in the kernel. Not with `closing`: others may hold copies of the socket.
+  func stop() {
+    if let registration { relay.loop.remove(registration) }
+    registration = nil
+  }
+
+  func handle(events: UInt32, tag: UInt32) {
+    relay.receive(from: self)
+  }
+}

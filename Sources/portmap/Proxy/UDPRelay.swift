@@ -1,0 +1,210 @@
+import Glibc
+
+// Datagrams of all udp frontends, both ways.
+//
+// To the backend: one recvmmsg at a frontend; each datagram's client is looked up (or made: a socket connected to
+// the backend) and the batch goes out client by client, the order within each kept. From the backend: what the ready
+// clients' sockets have is gathered until the turn ends or the batch is full, and goes out frontend by frontend,
+// from the address that the client had written to. Sockets are level-triggered and read once a turn, so none can
+// starve the others.
+//
+// A client stays until no datagram has passed either way for its route's time, or until it makes room for another:
+// a new source always gets in, at the expense of whoever has been silent the longest. Errors that ICMP reports
+// (nobody listens yet) are dropped with their datagrams; the socket stays good for when somebody does.
+
+final class UDPRelay {
+  /// Large, as a burst must wait there for one turn of the loop. The kernel takes memory for what is queued only.
+  private static let frontendBuffer: Int32 = 4 << 20
+  private static let clientBuffer: Int32 = 1 << 20
+  /// A client may stay this much longer than its time: no need to wake for each one apart.
+  private static let expiryMilliseconds: Int64 = 250
+
+  private struct Answer {
+    let client: UDPClient
+    let slot: Int
+    let piece: DatagramPiece
+  }
+
+  unowned let loop: EventLoop
+  /// Clients at once; the server adjusts it to what it serves.
+  var limit = Int.max
+  private var table = UDPClientTable()
+  private var inbound: DatagramBatch?
+  private var outbound: DatagramBatch?
+  private var sender: DatagramSender?
+  private var answers: [Answer] = []
+  private var expiryIsSet = false
+  private var frontendCount: UInt32 = 0
+
+  init(loop: EventLoop) {
+    self.loop = loop
+  }
+
+  func serve(_ socket: Descriptor, route: ProxyRoute, lease: Int) throws(SystemError) -> UDPFrontend {
+    frontendCount &+= 1
+    let frontend = UDPFrontend(
+      socket,
+      route: route,
+      lease: lease,
+      number: frontendCount,
+      queue: table.queue(timeout: Int64(route.udpTimeout) * 1000),
+      relay: self
+    )
+    try socket.setNonBlocking()
+    if try SocketAddress.local(of: socket)?.ip.family == .v6 {
+      socket.setOption(Int32(IPPROTO_IPV6), SocketConstant.ipv6ReceivePacketInfo, 1)
+    } else {
+      socket.setOption(Int32(IPPROTO_IP), SocketConstant.ipPacketInfo, 1)
+    }
+    socket.setOption(SocketConstant.solUDP, SocketConstant.udpGRO, 1)
+    socket.setBufferSizes(receive: Self.frontendBuffer, send: Self.frontendBuffer)
+    try frontend.start()
+    return frontend
+  }
+
+  /// Forgets the clients of the leases that `matches` picks.
+  func closeClients(where matches: (Int) -> Bool) {
+    answers = []
+    outbound?.clear()
+    for client in table.clients(where: { matches($0.frontend.lease) }) { forget(client) }
+    releaseIfIdle()
+  }
+
+  /// Relays what has come in at a frontend, one batch of it.
+  func receive(from frontend: UDPFrontend) {
+    guard let batch = inbound ?? DatagramBatch() else { return }
+    inbound = batch
+    let sender = self.sender ?? DatagramSender()
+    self.sender = sender
+    guard case .done(let count) = batch.receive(from: frontend.socket.raw) else { return }
+    var pieces: [(piece: DatagramPiece, next: Int)] = []
+    pieces.reserveCapacity(count)
+    var clients: [UDPClient] = []
+    for slot in 0..<count {
+      let information = batch.information(slot)
+      let piece = DatagramPiece(length: batch.length(slot), segment: information.segment)
+      pieces.append((piece, -1))
+      guard let address = batch.source(slot), let client = client(of: address, information, frontend)
+      else { continue }
+      if client.firstPiece < 0 {
+        client.firstPiece = slot
+        clients.append(client)
+      } else {
+        pieces[client.lastPiece].next = slot
+      }
+      client.lastPiece = slot
+    }
+    for client in clients {
+      var slot = client.firstPiece
+      while slot >= 0 {
+        sender.add(batch.payload(slot), pieces[slot].piece, of: client, .toBackend)
+        slot = pieces[slot].next
+      }
+      sender.flush()
+      client.firstPiece = -1
+    }
+    batch.clear()
+  }
+
+  /// Gathers what the backend has sent to a client, for the end of the turn.
+  func receiveAnswers(for client: UDPClient) {
+    guard let batch = outbound ?? DatagramBatch() else { return }
+    outbound = batch
+    if batch.isFull { sendAnswers() }
+    let first = batch.used
+    // An error is ICMP's, and gone by being told.
+    guard case .done(let count) = batch.receive(from: client.socket.raw) else { return }
+    table.touch(client, now: loop.now)
+    for slot in first..<first + count {
+      let piece = DatagramPiece(length: batch.length(slot), segment: batch.information(slot).segment)
+      answers.append(Answer(client: client, slot: slot, piece: piece))
+    }
+  }
+
+  /// Sends what has been gathered.
+  func sendAnswers() {
+    guard !answers.isEmpty, let batch = outbound, let sender else { return }
+    var frontend: UDPFrontend?
+    for answer in answers {
+      if let frontend, frontend !== answer.client.frontend { sender.flush() }
+      frontend = answer.client.frontend
+      sender.add(batch.payload(answer.slot), answer.piece, of: answer.client, .toClient)
+    }
+    sender.flush()
+    answers.removeAll(keepingCapacity: true)
+    batch.clear()
+  }
+
+  private func client(
+    of address: SocketAddress,
+    _ information: PacketInfo,
+    _ frontend: UDPFrontend
+  ) -> UDPClient? {
+    let key = UDPClientKey(frontend: frontend.number, address: address, local: information.local)
+    if let known = table[key] {
+      table.touch(known, now: loop.now)
+      return known
+    }
+    while table.count >= limit, let oldest = table.leastRecentlyUsed { forget(oldest) }
+    guard let socket = backendSocket(for: frontend.route.backend) else { return nil }
+    let client = UDPClient(
+      key: key,
+      address: address,
+      information: information,
+      frontend: frontend,
+      socket: socket,
+      relay: self
+    )
+    guard let registration = try? loop.add(socket, events: Readiness.input, handler: client) else {
+      return nil
+    }
+    client.registration = registration
+    table.insert(client, now: loop.now)
+    setExpiry()
+    return client
+  }
+
+  /// Opens a socket that is connected to the backend, at the expense of other clients if need be.
+  private func backendSocket(for backend: SocketAddress) -> Descriptor? {
+    while true {
+      do throws(SystemError) {
+        let socket = try Descriptor.socket(for: backend, .udp)
+        try syscall("connect") { backend.withSockaddr { connect(socket.raw, $0, $1) } }
+        socket.setOption(SocketConstant.solUDP, SocketConstant.udpGRO, 1)
+        socket.setBufferSizes(receive: Self.clientBuffer, send: Self.clientBuffer)
+        return socket
+      } catch {
+        // EAGAIN: all ports towards this backend are in use.
+        guard Outcome.isExhaustion(error.errno) || error.errno == EAGAIN,
+          let oldest = table.leastRecentlyUsed
+        else { return nil }
+        forget(oldest)
+      }
+    }
+  }
+
+  private func forget(_ client: UDPClient) {
+    table.remove(client)
+    if let registration = client.registration { loop.remove(registration, closing: true) }
+  }
+
+  private func setExpiry() {
+    guard !expiryIsSet, let next = table.nextExpiry else { return }
+    expiryIsSet = true
+    loop.after(milliseconds: Int(max(next - loop.now, 0) + Self.expiryMilliseconds)) { [weak self] in
+      guard let self else { return }
+      expiryIsSet = false
+      while let client = table.expired(now: loop.now) { forget(client) }
+      releaseIfIdle()
+      setExpiry()
+    }
+  }
+
+  private func releaseIfIdle() {
+    guard table.isEmpty else { return }
+    inbound = nil
+    outbound = nil
+    sender = nil
+    answers = []
+  }
+}
