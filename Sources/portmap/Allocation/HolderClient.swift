@@ -28,7 +28,7 @@ struct HolderClient {
   static func connect(to id: String, in folder: Descriptor) throws(SystemError) -> HolderClient? {
     do {
       return try HolderClient(id: id, socket: UnixSocket.connect(to: socketName(id), in: folder))
-    } catch where error.errno == ENOENT || error.errno == ECONNREFUSED {
+    } catch  where error.errno == ENOENT || error.errno == ECONNREFUSED {
       return nil
     }
   }

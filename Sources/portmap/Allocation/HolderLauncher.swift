@@ -26,7 +26,13 @@ enum HolderLauncher {
     let descriptors = [null.raw, null.raw, null.raw, theirs.raw, control.raw]
     var pid: pid_t = 0
     let error = clinux_spawn_daemon(
-      "/proc/self/exe", arguments, environment, descriptors, Int32(descriptors.count), &pid)
+      "/proc/self/exe",
+      arguments,
+      environment,
+      descriptors,
+      Int32(descriptors.count),
+      &pid
+    )
     guard error == 0 else {
       unlinkat(folder.raw, name, 0)
       throw SystemError(call: "posix_spawn", errno: error, subject: "background process")

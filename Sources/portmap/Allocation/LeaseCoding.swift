@@ -68,7 +68,9 @@ extension Lease {
     writer.put(backend?.proxy ?? false)
     writer.put(backend?.nat ?? false)
     writer.put(backend?.masquerade ?? false)
-    writer.put(UInt8(backend?.proxyProtocol.flatMap { ProxyProtocol.allCases.firstIndex(of: $0) }.map { $0 + 1 } ?? 0))
+    writer.put(
+      UInt8(backend?.proxyProtocol.flatMap { ProxyProtocol.allCases.firstIndex(of: $0) }.map { $0 + 1 } ?? 0)
+    )
   }
 
   init?(from reader: inout ByteReader) {
@@ -85,8 +87,13 @@ extension Lease {
     self.ports = ports
     self.backend = backend.map {
       Backend(
-        ip: $0, firstPort: backendPort, proxy: proxy, nat: nat, masquerade: masquerade,
-        proxyProtocol: version == 0 ? nil : ProxyProtocol.allCases[Int(version) - 1])
+        ip: $0,
+        firstPort: backendPort,
+        proxy: proxy,
+        nat: nat,
+        masquerade: masquerade,
+        proxyProtocol: version == 0 ? nil : ProxyProtocol.allCases[Int(version) - 1]
+      )
     }
   }
 }

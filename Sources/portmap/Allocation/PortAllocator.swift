@@ -85,7 +85,11 @@ struct PortAllocator {
             throw AllocationError.given(port: name(host, port, transport), owner: owner)
           case nil:
             guard let socket = try reserve(transport, host, port) else {
-              throw AllocationError.inUse(port: name(host, port, transport), transport: transport, number: port)
+              throw AllocationError.inUse(
+                port: name(host, port, transport),
+                transport: transport,
+                number: port
+              )
             }
             sockets.append(socket)
           }
@@ -98,7 +102,9 @@ struct PortAllocator {
 
   /// Tries every run of the wanted width that begins in `starts`, in order, and ends in `range`.
   private func search(
-    _ request: PortRequest, _ range: PortRange, starts: [(UInt16, UInt16)],
+    _ request: PortRequest,
+    _ range: PortRange,
+    starts: [(UInt16, UInt16)],
     isOut: (Transport, HostAddress, UInt16) -> Bool
   ) throws -> HeldPorts {
     for (low, high) in starts {
@@ -122,10 +128,13 @@ struct PortAllocator {
   private struct Taken: Error { let port: UInt16 }
 
   private func attempt(
-    _ ports: PortRange, _ request: PortRequest, _ isOut: (Transport, HostAddress, UInt16) -> Bool
+    _ ports: PortRange,
+    _ request: PortRequest,
+    _ isOut: (Transport, HostAddress, UInt16) -> Bool
   ) throws -> Result<HeldPorts, Taken> {
     for port in ports.ports.reversed() {
-      for transport in request.transports where request.hosts.contains(where: { isOut(transport, $0, port) }) {
+      for transport in request.transports where request.hosts.contains(where: { isOut(transport, $0, port) })
+      {
         return .failure(Taken(port: port))
       }
     }
@@ -147,7 +156,7 @@ struct PortAllocator {
   private func reserve(_ transport: Transport, _ host: HostAddress, _ port: UInt16) throws -> Descriptor? {
     do {
       return try PortSocket.reserve(transport, host, port)
-    } catch where error.errno == EADDRINUSE {
+    } catch  where error.errno == EADDRINUSE {
       return nil
     } catch {
       throw AllocationError.system(port: name(host, port, transport), error)

@@ -13,7 +13,9 @@ struct PortLedger {
   init(mappings: [Mapping], reservations: [Reservation]) {
     var given: [Transport: [Bool]] = [:]
     func mark(_ transport: Transport, _ ports: PortRange) {
-      for port in ports.ports { given[transport, default: Array(repeating: false, count: 65536)][Int(port)] = true }
+      for port in ports.ports {
+        given[transport, default: Array(repeating: false, count: 65536)][Int(port)] = true
+      }
     }
     var byTransport: [Transport: [(HostAddress, PortRange, Mapping)]] = [:]
     for mapping in mappings {

@@ -15,13 +15,15 @@ enum PortSocket {
   ///
   /// - Throws: SystemError: EADDRINUSE where somebody else has it, EACCES for a low port, EADDRNOTAVAIL for an
   ///   address that the host does not have, EPROTONOSUPPORT for SCTP without kernel support.
-  static func reserve(_ transport: Transport, _ host: HostAddress, _ port: UInt16) throws(SystemError) -> Descriptor {
+  static func reserve(_ transport: Transport, _ host: HostAddress, _ port: UInt16) throws(SystemError)
+    -> Descriptor
+  {
     let name = "\(host.prefix)\(port)\(transport.suffix)"
     guard let address = host.address else {
       do {
         let every = try make(transport, .v6, onlyV6: false, name)
         return try bound(every, transport, SocketAddress(.anyV6, port: port), name)
-      } catch where error.errno == EAFNOSUPPORT {
+      } catch  where error.errno == EAFNOSUPPORT {
         let every = try make(transport, .v4, onlyV6: false, name)
         return try bound(every, transport, SocketAddress(.anyV4, port: port), name)
       }
@@ -34,7 +36,10 @@ enum PortSocket {
   }
 
   private static func make(
-    _ transport: Transport, _ family: IPAddress.Family, onlyV6: Bool, _ name: String
+    _ transport: Transport,
+    _ family: IPAddress.Family,
+    onlyV6: Bool,
+    _ name: String
   ) throws(SystemError) -> Descriptor {
     let type = transport == .udp ? SOCK_DGRAM : SOCK_STREAM
     let flags = Int32(type.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
@@ -60,7 +65,10 @@ enum PortSocket {
   }
 
   private static func bound(
-    _ socket: Descriptor, _ transport: Transport, _ address: SocketAddress, _ name: String
+    _ socket: Descriptor,
+    _ transport: Transport,
+    _ address: SocketAddress,
+    _ name: String
   ) throws(SystemError) -> Descriptor {
     try syscall("setsockopt", about: name) { clinux_attach_drop_filter(socket.raw) }
     try syscall("bind", about: name) { address.withSockaddr { bind(socket.raw, $0, $1) } }
@@ -75,7 +83,11 @@ enum PortSocket {
   private static let backlog = Files.word(of: "/proc/sys/net/core/somaxconn").flatMap { Int32($0) } ?? 4096
 
   private static func set(
-    _ socket: Descriptor, _ level: Int32, _ option: Int32, _ value: Int32, _ name: String
+    _ socket: Descriptor,
+    _ level: Int32,
+    _ option: Int32,
+    _ value: Int32,
+    _ name: String
   ) throws(SystemError) {
     var value = value
     try syscall("setsockopt", about: name) {

@@ -48,11 +48,14 @@ struct ParsedArguments: Sendable {
         values[option.name] = [""]
         continue
       }
-      guard let value = isLong && parts.count == 2 ? parts[1] : index < words.count ? words[index] : nil else {
+      guard let value = isLong && parts.count == 2 ? parts[1] : index < words.count ? words[index] : nil
+      else {
         throw .usage("option \(name) needs a value")
       }
       if !(isLong && parts.count == 2) { index += 1 }
-      guard option.isRepeatable || values[option.name] == nil else { throw .usage("option \(name) is given twice") }
+      guard option.isRepeatable || values[option.name] == nil else {
+        throw .usage("option \(name) is given twice")
+      }
       values[option.name, default: []].append(value)
     }
   }

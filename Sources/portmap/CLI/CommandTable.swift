@@ -19,19 +19,34 @@ enum CommandTable {
     OptionDefinition(name: "--quiet", short: "-q", help: "print less: bare ports or identifiers"),
     OptionDefinition(name: "--verbose", short: "-v", help: "show each command that is run on stderr"),
     OptionDefinition(
-      name: "--state-dir", value: "DIR", help: "where the state is (default: $PORTMAP_STATE_DIR, else under /run)"),
+      name: "--state-dir",
+      value: "DIR",
+      help: "where the state is (default: $PORTMAP_STATE_DIR, else under /run)"
+    ),
     OptionDefinition(name: "--help", short: "-h", help: "explain the command"),
   ]
 
   private static let hostIP = OptionDefinition(
-    name: "--host-ip", value: "ADDR", isRepeatable: true,
-    help: "the host's address, for specs without one; several: the same port on each")
+    name: "--host-ip",
+    value: "ADDR",
+    isRepeatable: true,
+    help: "the host's address, for specs without one; several: the same port on each"
+  )
   private static let range = OptionDefinition(
-    name: "--range", value: "A-B", help: "where ports are allocated (default: $PORTMAP_RANGE, else 49153-65535)")
+    name: "--range",
+    value: "A-B",
+    help: "where ports are allocated (default: $PORTMAP_RANGE, else 49153-65535)"
+  )
   private static let bridge = OptionDefinition(
-    name: "--bridge", value: "NAME", help: "the bridge network of addresses (default: $PORTMAP_BRIDGE, else portmap0)")
+    name: "--bridge",
+    value: "NAME",
+    help: "the bridge network of addresses (default: $PORTMAP_BRIDGE, else portmap0)"
+  )
   private static let proxyProtocol = OptionDefinition(
-    name: "--proxy-protocol", value: "v1|v2", help: "begin each connection with a PROXY protocol header")
+    name: "--proxy-protocol",
+    value: "v1|v2",
+    help: "begin each connection with a PROXY protocol header"
+  )
 
   static let commands = [
     CommandDefinition(
@@ -40,15 +55,21 @@ enum CommandTable {
       summary: "map ports of this host to a backend",
       options: [
         OptionDefinition(
-          name: "--to", value: "ADDR|NAME",
-          help: "the backend (default: $PORTMAP_TO, else the next address of the bridge network)"),
+          name: "--to",
+          value: "ADDR|NAME",
+          help: "the backend (default: $PORTMAP_TO, else the next address of the bridge network)"
+        ),
         hostIP, bridge,
         OptionDefinition(name: "--no-proxy", help: "rules only: loopback and the other family get no answer"),
-        OptionDefinition(name: "--proxy-only", help: "no rules: everything goes through the proxy; needs no root"),
+        OptionDefinition(
+          name: "--proxy-only",
+          help: "no rules: everything goes through the proxy; needs no root"
+        ),
         OptionDefinition(name: "--masquerade", help: "rewrite the source of this mapping's traffic"),
         proxyProtocol, range,
       ],
-      run: MapCommand.run),
+      run: MapCommand.run
+    ),
     CommandDefinition(
       name: "unmap",
       synopsis: ["unmap [--if-exists] TARGET...", "unmap --all"],
@@ -57,7 +78,8 @@ enum CommandTable {
         OptionDefinition(name: "--if-exists", help: "a target that is nowhere is no failure"),
         OptionDefinition(name: "--all", help: "release everything, portmap's own bridge too"),
       ],
-      run: UnmapCommand.run),
+      run: UnmapCommand.run
+    ),
     CommandDefinition(
       name: "alloc",
       synopsis: [
@@ -73,14 +95,21 @@ enum CommandTable {
         OptionDefinition(name: "--netns", value: "NAME", help: "plug that network namespace into the bridge"),
         OptionDefinition(name: "--name", value: "NAME", help: "what the address is called"),
         bridge,
-        OptionDefinition(name: "--subnet", value: "CIDR", help: "the network of a bridge that is not there yet"),
+        OptionDefinition(
+          name: "--subnet",
+          value: "CIDR",
+          help: "the network of a bridge that is not there yet"
+        ),
       ],
-      run: AllocCommand.run),
+      run: AllocCommand.run
+    ),
     CommandDefinition(
       name: "list",
       synopsis: ["list [TARGET...]"],
       summary: "show mappings, reservations and addresses",
-      options: [], run: ListCommand.run),
+      options: [],
+      run: ListCommand.run
+    ),
     CommandDefinition(
       name: "proxy",
       synopsis: ["proxy [OPTION...] [PORTSPEC BACKEND_IP:PORT]..."],
@@ -88,9 +117,13 @@ enum CommandTable {
       options: [
         proxyProtocol,
         OptionDefinition(
-          name: "--udp-timeout", value: "SECONDS", help: "when an idle udp client is forgotten (default: 90)"),
+          name: "--udp-timeout",
+          value: "SECONDS",
+          help: "when an idle udp client is forgotten (default: 90)"
+        ),
       ],
-      run: ProxyCommand.run),
+      run: ProxyCommand.run
+    ),
   ]
 
   static func command(_ name: String) -> CommandDefinition? { commands.first { $0.name == name } }

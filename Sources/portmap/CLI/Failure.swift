@@ -22,7 +22,9 @@ struct Failure: Error {
     self.hint = hint
   }
 
-  static func usage(_ message: String, hint: String? = nil) -> Failure { Failure(.usage, message, hint: hint) }
+  static func usage(_ message: String, hint: String? = nil) -> Failure {
+    Failure(.usage, message, hint: hint)
+  }
 
   /// Runs `body` and puts what it throws into words; a signal's arrival passes as it is.
   static func wrapping<Result>(_ task: String, _ body: () throws -> Result) throws -> Result {
@@ -55,12 +57,16 @@ struct Failure: Error {
       self.init(.failed, "\(cannot): background process \(error.id): \(error.problem)")
     case let error as DescriptorLimitError:
       self.init(
-        .failed, "\(cannot): it needs \(error.needed) open files; the limit is \(error.hardLimit)",
-        hint: "raise it with ulimit -Hn \(error.needed)")
+        .failed,
+        "\(cannot): it needs \(error.needed) open files; the limit is \(error.hardLimit)",
+        hint: "raise it with ulimit -Hn \(error.needed)"
+      )
     case FirewallError.backendChanged(let from, let to):
       self.init(
-        .failed, "\(cannot): the rules that are there were made with iptables (\(from)), but iptables is now (\(to))",
-        hint: "switch iptables back, or unmap everything with it first")
+        .failed,
+        "\(cannot): the rules that are there were made with iptables (\(from)), but iptables is now (\(to))",
+        hint: "switch iptables back, or unmap everything with it first"
+      )
     default: self.init(.failed, "\(cannot): \(error)")
     }
   }
@@ -72,8 +78,10 @@ struct Failure: Error {
     case .inUse(let port, let transport, let number):
       let owner = PortUser.find(transport, number)
       self.init(
-        .conflict, "\(cannot): \(port): address already in use",
-        hint: owner.map { "\($0) has it; another port may be free: 0 allocates one" })
+        .conflict,
+        "\(cannot): \(port): address already in use",
+        hint: owner.map { "\($0) has it; another port may be free: 0 allocates one" }
+      )
     case .noneFree(let range, let width, let transports):
       let names = transports.map(\.rawValue).joined(separator: "+")
       let what = width == 1 ? "no free \(names) port" : "no \(width) free consecutive \(names) ports"
@@ -82,8 +90,10 @@ struct Failure: Error {
       switch error.errno {
       case EACCES, EPERM:
         self.init(
-          .notPermitted, "\(cannot): \(port): \(error.reason)",
-          hint: "ports below net.ipv4.ip_unprivileged_port_start need root")
+          .notPermitted,
+          "\(cannot): \(port): \(error.reason)",
+          hint: "ports below net.ipv4.ip_unprivileged_port_start need root"
+        )
       case EADDRNOTAVAIL:
         self.init(.failed, "\(cannot): \(port): that is no address of this host")
       case EPROTONOSUPPORT, ESOCKTNOSUPPORT:
@@ -104,7 +114,10 @@ struct Failure: Error {
       self.init(.failed, "\(cannot): \(program) did not end within \(seconds) seconds and was killed")
     case .failed(let program, let status, let stderr):
       let words = stderr.split(separator: "\n").joined(separator: "\n  ")
-      self.init(.failed, "\(cannot): \(program) failed with status \(status)\(words.isEmpty ? "" : ": \(words)")")
+      self.init(
+        .failed,
+        "\(cannot): \(program) failed with status \(status)\(words.isEmpty ? "" : ": \(words)")"
+      )
     }
   }
 
@@ -117,7 +130,11 @@ struct Failure: Error {
     case .alreadyPlugged(let namespace, let address):
       self.init(.conflict, "\(cannot): network namespace \(namespace) has \(address) already")
     case .noFreeNetwork:
-      self.init(.conflict, "\(cannot): every range for a bridge overlaps a route", hint: "name one with --subnet")
+      self.init(
+        .conflict,
+        "\(cannot): every range for a bridge overlaps a route",
+        hint: "name one with --subnet"
+      )
     case .subnetTaken(let subnet, let route):
       self.init(.conflict, "\(cannot): \(subnet) overlaps the route to \(route.networkDescription)")
     case .unreadable(let command): self.init(.failed, "\(cannot): the output of '\(command)' makes no sense")

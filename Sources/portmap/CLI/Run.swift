@@ -29,7 +29,9 @@ enum Run {
     guard let command = CommandTable.command(name) else {
       let near = Spelling.nearest(name, among: CommandTable.commands.map(\.name))
       throw Failure.usage(
-        "unknown command '\(name)'", hint: near.map { "did you mean \($0)?" } ?? "portmap --help lists the commands")
+        "unknown command '\(name)'",
+        hint: near.map { "did you mean \($0)?" } ?? "portmap --help lists the commands"
+      )
     }
     let rest = Array(words.dropFirst())
     if rest.prefix(while: { $0 != "--" }).contains(where: { $0 == "--help" || $0 == "-h" }) {

@@ -59,7 +59,9 @@ struct AllocPortsOptions {
 
   func request(_ spec: ReservationSpec) -> PortRequest {
     let choice: PortRequest.Choice =
-      if let ports = spec.ports { ports.isSingle ? .exactly(ports) : .lowest(of: ports) } else { .next(in: range) }
+      if let ports = spec.ports { ports.isSingle ? .exactly(ports) : .lowest(of: ports) } else {
+        .next(in: range)
+      }
     let hosts = hostAddresses.isEmpty || spec.hostAddress != .every ? [spec.hostAddress] : hostAddresses
     return PortRequest(choice: choice, width: 1, hosts: hosts, transports: spec.transports.transports)
   }
@@ -69,7 +71,8 @@ struct AllocPortsOptions {
 enum AllocPortsCommand {
   static func run(_ arguments: ParsedArguments, _ context: Context) throws {
     let options = try AllocPortsOptions(arguments, context)
-    let task = arguments.operands.isEmpty ? "reserve a port" : "reserve \(arguments.operands.joined(separator: " "))"
+    let task =
+      arguments.operands.isEmpty ? "reserve a port" : "reserve \(arguments.operands.joined(separator: " "))"
     try Failure.wrapping(task) {
       let workspace = try Workspace.open(context)
       let draft = Draft(workspace)
@@ -89,11 +92,18 @@ enum AllocPortsCommand {
   /// Holds the ports and adds them to the draft.
   ///
   /// - Returns: Their numbers in the order of the operands.
-  private static func plan(_ options: AllocPortsOptions, _ workspace: Workspace, _ draft: Draft) throws -> [UInt16] {
-    try DescriptorLimit.makeRoom(for: options.specs.count * options.count * max(2, options.hostAddresses.count * 2))
+  private static func plan(_ options: AllocPortsOptions, _ workspace: Workspace, _ draft: Draft) throws
+    -> [UInt16]
+  {
+    try DescriptorLimit.makeRoom(
+      for: options.specs.count * options.count * max(2, options.hostAddresses.count * 2)
+    )
     var allocator = PortAllocator(
       ledger: PortLedger(mappings: workspace.state.mappings, reservations: workspace.state.reservations),
-      reservedPorts: PortAllocator.reservedPorts(), takeOver: nil, cursors: workspace.state.cursors)
+      reservedPorts: PortAllocator.reservedPorts(),
+      takeOver: nil,
+      cursors: workspace.state.cursors
+    )
     var ports: [Int: [UInt16]] = [:]
     for pass in [true, false] {
       for (index, spec) in options.specs.enumerated() where (spec.ports?.isSingle ?? false) == pass {
@@ -112,7 +122,14 @@ enum AllocPortsCommand {
     for (host, transport, sockets) in held.sockets {
       let id = draft.newID()
       draft.next.reservations.append(
-        Reservation(id: id, transport: transport, hostIP: host, port: held.ports.first, holder: draft.holderID))
+        Reservation(
+          id: id,
+          transport: transport,
+          hostIP: host,
+          port: held.ports.first,
+          holder: draft.holderID
+        )
+      )
       draft.leases.append((Lease(id: id, transport: transport, hostIP: host, ports: held.ports), sockets))
     }
   }
@@ -126,13 +143,16 @@ enum AllocAddressCommand {
     for option in ["--count", "--host-ip", "--range"] where arguments.has(option) {
       throw Failure.usage("\(option) is for ports, not for addresses")
     }
-    if let operand = arguments.operands.first { throw Failure.usage("'\(operand)': an address takes no port") }
+    if let operand = arguments.operands.first {
+      throw Failure.usage("'\(operand)': an address takes no port")
+    }
     if namespace != nil, arguments.has("--ip") || name != nil {
       throw Failure.usage("--netns excludes --ip and --name: the address is called as the namespace")
     }
     for given in [namespace, name].compactMap({ $0 }) where !Identifier.isName(given) {
       throw Failure.usage(
-        "invalid name '\(given)': expected a letter or _, then up to 14 letters, digits, '_', '.' or '-'")
+        "invalid name '\(given)': expected a letter or _, then up to 14 letters, digits, '_', '.' or '-'"
+      )
     }
     let subnet = try arguments.subnet()
     let bridge = try arguments.bridge(context)
@@ -140,7 +160,8 @@ enum AllocAddressCommand {
     try Failure.wrapping(task) {
       try MapPlanner.requireNetAdmin(for: "an address of a bridge network", hint: "run it as root")
       let workspace = try Workspace.open(context)
-      if let taken = workspace.state.addresses.first(where: { $0.name != nil && $0.name == namespace ?? name }) {
+      if let taken = workspace.state.addresses.first(where: { $0.name != nil && $0.name == namespace ?? name }
+      ) {
         throw Failure(.conflict, "the name '\(taken.name ?? "")' is \(taken.ip)'s already")
       }
       let draft = Draft(workspace)
@@ -166,7 +187,11 @@ extension ParsedArguments {
     guard let text = value("--subnet") else { return nil }
     guard let subnet = Subnet(text), subnet.address.family == .v4, (1...30).contains(subnet.prefixLength),
       subnet.address != subnet.last, !subnet.address.isMulticast, !subnet.address.isLoopback
-    else { throw .usage("invalid subnet '\(text)': expected an IPv4 network such as 172.16.42.0/24, /30 at the least") }
+    else {
+      throw .usage(
+        "invalid subnet '\(text)': expected an IPv4 network such as 172.16.42.0/24, /30 at the least"
+      )
+    }
     return subnet
   }
 }

@@ -27,9 +27,13 @@ struct BackendResolver {
       return Backend(ip: address)
     }
     guard Identifier.isName(target) else {
-      throw Failure.usage("invalid backend '\(target)': expected an address, or the name of an address or namespace")
+      throw Failure.usage(
+        "invalid backend '\(target)': expected an address, or the name of an address or namespace"
+      )
     }
-    if let lease = workspace.state.addresses.first(where: { $0.name == target }) { return Backend(ip: lease.ip) }
+    if let lease = workspace.state.addresses.first(where: { $0.name == target }) {
+      return Backend(ip: lease.ip)
+    }
     return Backend(ip: try address(ofNamespace: target))
   }
 
@@ -37,15 +41,20 @@ struct BackendResolver {
   private func address(ofNamespace name: String) throws -> IPAddress {
     guard access("/run/netns/\(name)", F_OK) == 0 else {
       throw Failure(
-        .failed, "'\(name)' is neither an allocated address nor a network namespace",
-        hint: "portmap alloc --ip --name \(name)")
+        .failed,
+        "'\(name)' is neither an allocated address nor a network namespace",
+        hint: "portmap alloc --ip --name \(name)"
+      )
     }
     let links = try workspace.network().links(inNamespace: name)
     let addresses = links.flatMap { $0.addr_info ?? [] }.compactMap { $0.local.flatMap { IPAddress($0) } }
       .filter { !$0.isLoopback && !$0.isLinkLocal }
     guard let address = addresses.first(where: { $0.family == .v4 }) ?? addresses.first else {
       throw Failure(
-        .failed, "network namespace \(name) has no address", hint: "portmap alloc --netns \(name) gives it one")
+        .failed,
+        "network namespace \(name) has no address",
+        hint: "portmap alloc --netns \(name) gives it one"
+      )
     }
     return address
   }

@@ -13,7 +13,10 @@ struct Guests {
     if !bridge.isOwn { taken.formUnion(try workspace.network().neighbours(of: bridge.name)) }
     let pool = AddressPool(subnet: bridge.subnet, taken: taken, cursor: bridge.cursor, freed: bridge.freed)
     guard let address = pool.next() else {
-      throw Failure(.conflict, "all addresses of \(bridge.name) (\(bridge.subnet.networkDescription)) are taken")
+      throw Failure(
+        .conflict,
+        "all addresses of \(bridge.name) (\(bridge.subnet.networkDescription)) are taken"
+      )
     }
     bridge.freed.removeAll { $0 == address }
     if bridge.cursor.map({ $0 < address }) ?? true { bridge.cursor = address }
@@ -42,7 +45,8 @@ struct Guests {
           "link set dev \(link) type bridge_slave hairpin on",
           "link set dev \(link) up",
         ]
-      ))
+      )
+    )
     var commands = [
       "link set dev lo up",
       "address add \(lease.ip)/\(bridge.subnet.prefixLength) dev \(port)",
@@ -87,7 +91,10 @@ struct Guests {
 
   private func check(_ bridge: BridgeRecord, _ wanted: Subnet?) throws {
     guard let wanted, wanted.networkDescription != bridge.subnet.networkDescription else { return }
-    throw Failure(.failed, "bridge \(bridge.name) has the network \(bridge.subnet.networkDescription), not \(wanted)")
+    throw Failure(
+      .failed,
+      "bridge \(bridge.name) has the network \(bridge.subnet.networkDescription), not \(wanted)"
+    )
   }
 
   /// portmap0, unless it belongs to another state folder: then portmap1, and so on.
@@ -133,7 +140,8 @@ struct Guests {
           "link add name \(bridge.name) type bridge", "link set dev \(bridge.name) alias \(alias)",
           "address add \(bridge.subnet) broadcast + dev \(bridge.name)", "link set dev \(bridge.name) up",
         ]
-      ))
+      )
+    )
   }
 }
 
@@ -141,6 +149,7 @@ extension Subnet {
   /// The same network with an address of its own: the first one where none was named.
   var withGateway: Subnet {
     guard address == network else { return self }
-    return Subnet(IPAddress(family: address.family, value: address.value + 1), prefixLength: prefixLength) ?? self
+    return Subnet(IPAddress(family: address.family, value: address.value + 1), prefixLength: prefixLength)
+      ?? self
   }
 }

@@ -32,7 +32,9 @@ final class Holder: EventHandler {
 
   /// Runs to the end of the process: `portmap hold ID OWNER UID`, with the descriptors of HolderLauncher.
   static func run(_ arguments: [String]) -> Int32 {
-    guard arguments.count == 3, let owner = UInt32(arguments[1]), let user = UInt32(arguments[2]) else { return 2 }
+    guard arguments.count == 3, let owner = UInt32(arguments[1]), let user = UInt32(arguments[2]) else {
+      return 2
+    }
     signal(SIGPIPE, SIG_IGN)
     // In a user namespace there may be no such user; it then stays the one that it is, without any power.
     if user != 0, clinux_become(user) != 0, errno != EINVAL { return 1 }
@@ -54,6 +56,8 @@ final class Holder: EventHandler {
     proxy = ProxyServer(loop: loop)
     self.control = control
     self.owner = owner
+    // Whoever connects learns by SO_PEERCRED who listened last: this process, no longer the command.
+    try syscall("listen") { listen(control.raw, 16) }
   }
 
   /// Takes in sockets until the word to begin; false when the command has gone without it.
@@ -93,7 +97,8 @@ final class Holder: EventHandler {
         let route = ProxyRoute(
           transport: entry.lease.transport,
           backend: SocketAddress(backend.ip, port: backend.firstPort &+ UInt16(offset)),
-          proxyProtocol: backend.proxyProtocol)
+          proxyProtocol: backend.proxyProtocol
+        )
         try syscall("setsockopt") { clinux_detach_filter(socket.raw) }
         try proxy.serve(socket, route: route, lease: entry.number)
       }
@@ -111,7 +116,11 @@ final class Holder: EventHandler {
   /// A command connects: it is answered until it hangs up, one after the other. None may keep the proxy waiting for
   /// long, hence the time limit.
   func handle(events: UInt32, tag: UInt32) {
-    guard let raw = try? nonblocking("accept", { clinux_accept4(control.raw, nil, nil, Int32(SOCK_CLOEXEC.rawValue)) })
+    guard
+      let raw = try? nonblocking(
+        "accept",
+        { clinux_accept4(control.raw, nil, nil, Int32(SOCK_CLOEXEC.rawValue)) }
+      )
     else { return }
     let caller = Descriptor(owning: raw)
     var credentials = clinux_ucred()

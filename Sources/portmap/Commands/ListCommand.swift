@@ -8,7 +8,12 @@ enum ListCommand {
         if let state { match.formUnion(state.match(target)) }
       }
       if let state {
-        try show(ListDocument(state, only: targets.isEmpty ? state.everything : match), state, match: targets.isEmpty ? state.everything : match, context)
+        try show(
+          ListDocument(state, only: targets.isEmpty ? state.everything : match),
+          state,
+          match: targets.isEmpty ? state.everything : match,
+          context
+        )
       } else if context.json {
         try Output.json(ListDocument(addresses: [], mappings: [], reservations: []))
       }
@@ -19,25 +24,32 @@ enum ListCommand {
     }
   }
 
-  private static func show(_ document: ListDocument, _ state: State, match: Match, _ context: Context) throws {
+  private static func show(_ document: ListDocument, _ state: State, match: Match, _ context: Context) throws
+  {
     if context.json { return try Output.json(document) }
     let mappings = state.mappings.filter { match.mappings.contains($0.id) }
     let reservations = state.reservations.filter { match.reservations.contains($0.id) }
     let addresses = state.addresses.filter { match.addresses.contains($0.ip) }
     if context.quiet {
-      return try Output.lines(mappings.map(\.id) + reservations.map(\.id) + addresses.map { $0.name ?? "\($0.ip)" })
+      return try Output.lines(
+        mappings.map(\.id) + reservations.map(\.id) + addresses.map { $0.name ?? "\($0.ip)" }
+      )
     }
     var rows: [[String]] = []
     for mapping in mappings {
       let way = mapping.status == .broken ? "broken" : mapping.way
-      rows.append([mapping.target, "\(mapping.backendIP.bracketed):\(mapping.backendPorts.map { "\($0)" } ?? "")", way, mapping.id])
+      rows.append([
+        mapping.target, "\(mapping.backendIP.bracketed):\(mapping.backendPorts.map { "\($0)" } ?? "")", way,
+        mapping.id,
+      ])
     }
     for reservation in reservations { rows.append([reservation.target, "-", "reserved", reservation.id]) }
     if !rows.isEmpty { try Output.table([["PORT", "BACKEND", "BY", "ID"]] + rows) }
     guard !addresses.isEmpty else { return }
     if !rows.isEmpty { try Output.lines([""]) }
     try Output.table(
-      [["ADDRESS", "NAME", "BRIDGE"]] + addresses.map { ["\($0.ip)", $0.name ?? "-", $0.bridge] })
+      [["ADDRESS", "NAME", "BRIDGE"]] + addresses.map { ["\($0.ip)", $0.name ?? "-", $0.bridge] }
+    )
   }
 }
 

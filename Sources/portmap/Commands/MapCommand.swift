@@ -45,12 +45,17 @@ struct MapPlanner {
     }
     let ip = try backend.resolve(options.to, bridge: options.bridge).ip
     try check(ip, interfaces)
-    try DescriptorLimit.makeRoom(for: options.specs.reduce(0) { $0 + $1.width * $1.transports.transports.count })
+    try DescriptorLimit.makeRoom(
+      for: options.specs.reduce(0) { $0 + $1.width * $1.transports.transports.count }
+    )
 
     var mappings: [Int: [Mapping]] = [:]
     var allocator = PortAllocator(
       ledger: PortLedger(mappings: workspace.state.mappings, reservations: workspace.state.reservations),
-      reservedPorts: PortAllocator.reservedPorts(), takeOver: takeOver, cursors: workspace.state.cursors)
+      reservedPorts: PortAllocator.reservedPorts(),
+      takeOver: takeOver,
+      cursors: workspace.state.cursors
+    )
     // Ports that somebody named come first: the others must not be chosen from among them.
     for pass in [true, false] {
       for (index, spec) in options.specs.enumerated() where spec.frontend.isFixed == pass {
@@ -79,8 +84,10 @@ struct MapPlanner {
   private func check(_ backend: IPAddress, _ interfaces: Interfaces) throws(Failure) {
     if !isProxyOnly, !backend.isLoopback, interfaces.isLocal(backend) {
       throw Failure(
-        .failed, "\(backend) is this host's own address, not a backend's",
-        hint: "a service of the host itself is reached with --to 127.0.0.1 or --proxy-only")
+        .failed,
+        "\(backend) is this host's own address, not a backend's",
+        hint: "a service of the host itself is reached with --to 127.0.0.1 or --proxy-only"
+      )
     }
     for spec in options.specs {
       for host in options.hosts(of: spec) {
@@ -103,30 +110,58 @@ struct MapPlanner {
       case .anyOf(let range): .lowest(of: range)
       }
     return PortRequest(
-      choice: choice, width: spec.width, hosts: options.hosts(of: spec), transports: spec.transports.transports)
+      choice: choice,
+      width: spec.width,
+      hosts: options.hosts(of: spec),
+      transports: spec.transports.transports
+    )
   }
 
   /// Records one mapping: its lease, its rules, what it shares, and its flows.
   private func add(
-    _ host: HostAddress, _ transport: Transport, _ ports: PortRange, _ spec: PortSpec, _ ip: IPAddress,
-    _ sockets: [Descriptor], _ interfaces: Interfaces
+    _ host: HostAddress,
+    _ transport: Transport,
+    _ ports: PortRange,
+    _ spec: PortSpec,
+    _ ip: IPAddress,
+    _ sockets: [Descriptor],
+    _ interfaces: Interfaces
   ) throws -> Mapping {
     let isLocalOnly = isProxyOnly || host.isLoopback || ip.isLoopback
     let nat = !isLocalOnly && host.families.contains(ip.family)
     let proxy = options.mode != .noProxy
     guard nat || proxy else {
-      throw Failure.usage("\(host) and \(ip) are of different families: that needs the proxy, which --no-proxy leaves out")
+      throw Failure.usage(
+        "\(host) and \(ip) are of different families: that needs the proxy, which --no-proxy leaves out"
+      )
     }
     var mapping = Mapping(
-      id: draft.newID(), transport: transport, hostIP: host, hostPort: ports.first, hostPortEnd: ports.last, backendIP: ip,
-      backendPort: spec.backend.first, backendPortEnd: spec.backend.last, nat: nat, proxy: proxy,
-      masquerade: options.masquerade && nat, proxyProtocol: options.proxyProtocol, holder: draft.holderID)
+      id: draft.newID(),
+      transport: transport,
+      hostIP: host,
+      hostPort: ports.first,
+      hostPortEnd: ports.last,
+      backendIP: ip,
+      backendPort: spec.backend.first,
+      backendPortEnd: spec.backend.last,
+      nat: nat,
+      proxy: proxy,
+      masquerade: options.masquerade && nat,
+      proxyProtocol: options.proxyProtocol,
+      holder: draft.holderID
+    )
     if !isLocalOnly { try addRules(&mapping, interfaces) }
     let backend = Lease.Backend(
-      ip: ip, firstPort: spec.backend.first, proxy: proxy, nat: nat, masquerade: mapping.masquerade,
-      proxyProtocol: options.proxyProtocol)
+      ip: ip,
+      firstPort: spec.backend.first,
+      proxy: proxy,
+      nat: nat,
+      masquerade: mapping.masquerade,
+      proxyProtocol: options.proxyProtocol
+    )
     draft.leases.append(
-      (Lease(id: mapping.id, transport: transport, hostIP: host, ports: ports, backend: backend), sockets))
+      (Lease(id: mapping.id, transport: transport, hostIP: host, ports: ports, backend: backend), sockets)
+    )
     return mapping
   }
 
@@ -155,7 +190,12 @@ struct MapPlanner {
     if mapping.nat { draft.forwarding.insert(mapping.backendIP.family) }
     draft.flows.append(
       FlowFilter(
-        transport: mapping.transport, hostIP: mapping.hostIP, first: mapping.hostPort, last: mapping.hostPortEnd))
+        transport: mapping.transport,
+        hostIP: mapping.hostIP,
+        first: mapping.hostPort,
+        last: mapping.hostPortEnd
+      )
+    )
   }
 
   /// The network of a backend: of an interface that is there, or of the bridge that is about to be.

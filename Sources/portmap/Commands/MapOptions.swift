@@ -14,7 +14,9 @@ struct MapOptions {
   let proxyProtocol: ProxyProtocol?
 
   init(_ arguments: ParsedArguments, _ context: Context) throws {
-    guard !arguments.operands.isEmpty else { throw Failure.usage("map needs a spec", hint: "portmap map 8080:80") }
+    guard !arguments.operands.isEmpty else {
+      throw Failure.usage("map needs a spec", hint: "portmap map 8080:80")
+    }
     specs = try arguments.operands.map { text throws(SpecError) in try PortSpec(text) }
     let noProxy = arguments.has("--no-proxy")
     let proxyOnly = arguments.has("--proxy-only")
@@ -22,11 +24,15 @@ struct MapOptions {
     mode = noProxy ? .noProxy : proxyOnly ? .proxyOnly : .full
     masquerade = arguments.has("--masquerade")
     if masquerade, proxyOnly {
-      throw Failure.usage("--masquerade and --proxy-only exclude each other: a proxy's traffic is the host's own")
+      throw Failure.usage(
+        "--masquerade and --proxy-only exclude each other: a proxy's traffic is the host's own"
+      )
     }
     proxyProtocol = try arguments.proxyProtocol()
     if proxyProtocol != nil {
-      guard proxyOnly else { throw Failure.usage("--proxy-protocol needs --proxy-only: no receiver may have to guess") }
+      guard proxyOnly else {
+        throw Failure.usage("--proxy-protocol needs --proxy-only: no receiver may have to guess")
+      }
       guard specs.allSatisfy({ !$0.transports.transports.contains(.udp) }) else {
         throw Failure.usage("--proxy-protocol has no meaning for udp")
       }
@@ -56,7 +62,8 @@ struct MapOptions {
       guard case .fixed(let ports) = spec.frontend else { continue }
       for transport in spec.transports.transports {
         for host in hosts(of: spec) {
-          for (other, taken, first) in seen[transport] ?? [] where other.overlaps(host) && taken.overlaps(ports) {
+          for (other, taken, first) in seen[transport] ?? []
+          where other.overlaps(host) && taken.overlaps(ports) {
             throw .usage("'\(first)' and '\(text)' need the same host port")
           }
           seen[transport, default: []].append((host, ports, text))
@@ -68,7 +75,9 @@ struct MapOptions {
   private func checkModes(_ texts: [String]) throws(Failure) {
     guard mode == .noProxy else { return }
     for (spec, text) in zip(specs, texts) where hosts(of: spec).contains(where: \.isLoopback) {
-      throw .usage("'\(text)': a loopback address is reached through the proxy alone, which --no-proxy leaves out")
+      throw .usage(
+        "'\(text)': a loopback address is reached through the proxy alone, which --no-proxy leaves out"
+      )
     }
   }
 }

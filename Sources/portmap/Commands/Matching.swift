@@ -17,7 +17,10 @@ extension State {
   /// All there is.
   var everything: Match {
     Match(
-      mappings: Set(mappings.map(\.id)), reservations: Set(reservations.map(\.id)), addresses: Set(addresses.map(\.ip)))
+      mappings: Set(mappings.map(\.id)),
+      reservations: Set(reservations.map(\.id)),
+      addresses: Set(addresses.map(\.ip))
+    )
   }
 
   func match(_ target: Target) -> Match {
@@ -25,7 +28,9 @@ extension State {
     switch target {
     case .ports(let spec):
       guard let ports = spec.ports else { break }
-      for transport in spec.transports.transports { match.formUnion(self.match(spec.hostAddress, ports, transport)) }
+      for transport in spec.transports.transports {
+        match.formUnion(self.match(spec.hostAddress, ports, transport))
+      }
     case .spec(let spec):
       match.mappings = Set(mappings.filter { $0.isMade(from: spec) }.map(\.id))
     case .line(let line):
@@ -47,9 +52,13 @@ extension State {
     func isThere(_ other: HostAddress) -> Bool { host == .every || host == other }
     return Match(
       mappings: Set(
-        mappings.filter { $0.transport == transport && $0.hostPorts == ports && isThere($0.hostIP) }.map(\.id)),
+        mappings.filter { $0.transport == transport && $0.hostPorts == ports && isThere($0.hostIP) }.map(\.id)
+      ),
       reservations: Set(
-        reservations.filter { $0.transport == transport && ports.contains($0.port) && isThere($0.hostIP) }.map(\.id)))
+        reservations.filter { $0.transport == transport && ports.contains($0.port) && isThere($0.hostIP) }
+          .map(\.id)
+      )
+    )
   }
 }
 

@@ -18,7 +18,9 @@ enum ProxyCommand {
       if context.json {
         try Output.json(routes)
       } else if context.quiet {
-        try Output.lines(routes.map { $0.hostPort == $0.hostPortEnd ? "\($0.hostPort)" : "\($0.hostPort)-\($0.hostPortEnd)" })
+        try Output.lines(
+          routes.map { $0.hostPort == $0.hostPortEnd ? "\($0.hostPort)" : "\($0.hostPort)-\($0.hostPortEnd)" }
+        )
       } else {
         try Output.lines(routes.map(\.line))
       }
@@ -88,14 +90,19 @@ private struct ProxyOptions {
     }
     backends = []
     guard !operands.isEmpty, operands.count % 2 == 0 else {
-      throw Failure.usage("proxy needs pairs of a port and a backend", hint: "portmap proxy 8080 192.0.2.7:80")
+      throw Failure.usage(
+        "proxy needs pairs of a port and a backend",
+        hint: "portmap proxy 8080 192.0.2.7:80"
+      )
     }
     pairs = try stride(from: 0, to: operands.count, by: 2).map { index in
       let frontend = try ReservationSpec(operands[index])
       let backend = try Self.endpoint(operands[index + 1])
       let width = frontend.ports?.count ?? backend.ports.count
       guard width == backend.ports.count else {
-        throw Failure.usage("'\(operands[index])' and '\(operands[index + 1])' have different numbers of ports")
+        throw Failure.usage(
+          "'\(operands[index])' and '\(operands[index + 1])' have different numbers of ports"
+        )
       }
       return (frontend, backend)
     }
@@ -120,7 +127,11 @@ private struct ProxyOptions {
     let isBracketed = address.first == "[" && address.last == "]"
     guard let ip = SpecText.backendAddress(isBracketed ? address.dropFirst().dropLast() : address),
       (ip.family == .v6) == isBracketed
-    else { throw .usage("invalid backend '\(text)': expected a unicast address, an IPv6 one in brackets, and a port") }
+    else {
+      throw .usage(
+        "invalid backend '\(text)': expected a unicast address, an IPv6 one in brackets, and a port"
+      )
+    }
     return Endpoint(ip: ip, ports: ports)
   }
 
@@ -132,24 +143,38 @@ private struct ProxyOptions {
   private func reserve() throws -> (frontends: [(Descriptor, ProxyRoute)], shown: [ProxyDocument]) {
     try DescriptorLimit.makeRoom(for: pairs.reduce(0) { $0 + $1.backend.ports.count * 2 })
     var allocator = PortAllocator(
-      ledger: PortLedger(mappings: [], reservations: []), reservedPorts: PortAllocator.reservedPorts(), takeOver: nil,
-      cursors: [:])
+      ledger: PortLedger(mappings: [], reservations: []),
+      reservedPorts: PortAllocator.reservedPorts(),
+      takeOver: nil,
+      cursors: [:]
+    )
     var frontends: [(Descriptor, ProxyRoute)] = []
     var shown: [ProxyDocument] = []
     for (frontend, backend) in pairs {
       let choice: PortRequest.Choice = frontend.ports.map { .exactly($0) } ?? .next(in: .automatic)
       let held = try allocator.hold(
         PortRequest(
-          choice: choice, width: backend.ports.count, hosts: [frontend.hostAddress],
-          transports: frontend.transports.transports))
+          choice: choice,
+          width: backend.ports.count,
+          hosts: [frontend.hostAddress],
+          transports: frontend.transports.transports
+        )
+      )
       for (host, transport, sockets) in held.sockets {
         for (socket, port) in zip(sockets, backend.ports.ports) {
           frontends.append((socket, route(transport, SocketAddress(backend.ip, port: port))))
         }
         shown.append(
           ProxyDocument(
-            backendIP: backend.ip, backendPort: backend.ports.first, backendPortEnd: backend.ports.last, hostIP: host,
-            hostPort: held.ports.first, hostPortEnd: held.ports.last, protocol: transport))
+            backendIP: backend.ip,
+            backendPort: backend.ports.first,
+            backendPortEnd: backend.ports.last,
+            hostIP: host,
+            hostPort: held.ports.first,
+            hostPortEnd: held.ports.last,
+            protocol: transport
+          )
+        )
       }
     }
     return (frontends, shown)
@@ -167,7 +192,9 @@ private struct ProxyOptions {
       }
       let socket = Descriptor(owning: raw)
       let transport = try Self.transport(of: socket)
-      if proxyProtocol != nil, transport == .udp { throw Failure.usage("--proxy-protocol has no meaning for udp") }
+      if proxyProtocol != nil, transport == .udp {
+        throw Failure.usage("--proxy-protocol has no meaning for udp")
+      }
       guard let local = try SocketAddress.local(of: socket) else {
         throw Failure(.failed, "descriptor \(raw) is no socket of an IP protocol")
       }
@@ -175,8 +202,15 @@ private struct ProxyOptions {
       let host: HostAddress = local.ip == .anyV6 ? .every : .one(local.ip)
       shown.append(
         ProxyDocument(
-          backendIP: backend.ip, backendPort: backend.ports.first, backendPortEnd: backend.ports.first, hostIP: host,
-          hostPort: local.port, hostPortEnd: local.port, protocol: transport))
+          backendIP: backend.ip,
+          backendPort: backend.ports.first,
+          backendPortEnd: backend.ports.first,
+          hostIP: host,
+          hostPort: local.port,
+          hostPortEnd: local.port,
+          protocol: transport
+        )
+      )
     }
     return (frontends, shown)
   }

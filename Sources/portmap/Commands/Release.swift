@@ -24,7 +24,8 @@ struct Release {
     let failures = Removal(workspace: workspace).carryOut(intent)
     if let failure = failures.first {
       workspace.state = before
-      for index in workspace.state.mappings.indices where match.mappings.contains(workspace.state.mappings[index].id) {
+      for index in workspace.state.mappings.indices
+      where match.mappings.contains(workspace.state.mappings[index].id) {
         workspace.state.mappings[index].status = .broken
       }
       try workspace.save(mayUseSpare: true)
@@ -43,7 +44,8 @@ struct Release {
     after.reservations.removeAll { match.reservations.contains($0.id) }
 
     let goneAddresses = before.addresses.filter { lease in
-      match.addresses.contains(lease.ip) || (lease.isImplicit && !after.mappings.contains { $0.backendIP == lease.ip })
+      match.addresses.contains(lease.ip)
+        || (lease.isImplicit && !after.mappings.contains { $0.backendIP == lease.ip })
     }
     after.addresses.removeAll { goneAddresses.contains($0) }
     for lease in goneAddresses {
@@ -57,7 +59,7 @@ struct Release {
     let goneShared = before.shared.filter { !needed.contains($0.key) }
     after.shared.removeAll { !needed.contains($0.key) }
     let goneBridges = everything ? before.bridges : []
-    after.bridges.removeAll { goneBridges.contains($0) }
+    if everything { after.bridges = [] }
     intent.links += goneBridges.filter(\.isOwn).map(\.name)
 
     let rules = gone.flatMap(\.rules) + goneShared.flatMap(\.rules) + goneBridges.flatMap(\.rules)

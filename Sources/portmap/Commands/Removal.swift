@@ -34,9 +34,15 @@ struct Removal {
   func forget(_ filters: [FlowFilter]) throws {
     guard !filters.isEmpty else { return }
     let interfaces = try Interfaces.current()
-    let flows = Flows(runner: workspace.runner, lock: try workspace.namespaceLock(), isLocal: interfaces.isLocal)
+    let flows = Flows(
+      runner: workspace.runner,
+      lock: try workspace.namespaceLock(),
+      isLocal: interfaces.isLocal
+    )
     if try !flows.forget(filters), filters.contains(where: { $0.transport == .udp }) {
-      workspace.warn("warning: conntrack is not installed: UDP clients that were sending already may not get through")
+      workspace.warn(
+        "warning: conntrack is not installed: UDP clients that were sending already may not get through"
+      )
     }
   }
 

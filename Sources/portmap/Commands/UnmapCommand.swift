@@ -2,10 +2,15 @@
 enum UnmapCommand {
   static func run(_ arguments: ParsedArguments, _ context: Context) throws {
     let all = arguments.has("--all")
-    let targets = try arguments.operands.map { text throws(SpecError) in (text: text, target: try Target(text)) }
+    let targets = try arguments.operands.map { text throws(SpecError) in
+      (text: text, target: try Target(text))
+    }
     if all, !targets.isEmpty { throw Failure.usage("--all takes no target") }
-    if !all, targets.isEmpty { throw Failure.usage("unmap needs a target, or --all", hint: "portmap unmap 8080/udp") }
-    try Failure.wrapping("unmap \(all ? "everything" : arguments.operands.prefix(3).joined(separator: " "))") {
+    if !all, targets.isEmpty {
+      throw Failure.usage("unmap needs a target, or --all", hint: "portmap unmap 8080/udp")
+    }
+    try Failure.wrapping("unmap \(all ? "everything" : arguments.operands.prefix(3).joined(separator: " "))")
+    {
       let workspace = try Workspace.open(context)
       let (match, missing) = try find(targets, all: all, in: workspace.state)
       let release = Release(match, everything: all, workspace: workspace)
@@ -21,7 +26,9 @@ enum UnmapCommand {
   }
 
   private static func find(
-    _ targets: [(text: String, target: Target)], all: Bool, in state: State
+    _ targets: [(text: String, target: Target)],
+    all: Bool,
+    in state: State
   ) throws -> (Match, missing: [Target]) {
     if all { return (state.everything, []) }
     var match = Match()
@@ -44,7 +51,8 @@ extension State {
     case .spec(let spec): wanted = spec.transports.transports
     default: return false
     }
-    let found = mappings.filter { match.mappings.contains($0.id) }.map(\.transport)
+    let found =
+      mappings.filter { match.mappings.contains($0.id) }.map(\.transport)
       + reservations.filter { match.reservations.contains($0.id) }.map(\.transport)
     return !Set(wanted).isSubset(of: found)
   }

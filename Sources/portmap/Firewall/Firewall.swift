@@ -71,7 +71,8 @@ struct Firewall {
   func saved(_ family: IPAddress.Family) throws -> SavedRules {
     var text = ""
     for table in Rule.Table.allCases {
-      text += try runner.run(Self.program(family, "save"), ["-t", table.rawValue], input: lock?.descriptor).text
+      text += try runner.run(Self.program(family, "save"), ["-t", table.rawValue], input: lock?.descriptor)
+        .text
     }
     return SavedRules(text)
   }
@@ -79,6 +80,10 @@ struct Firewall {
   private func restore(_ family: IPAddress.Family, _ text: String) throws {
     guard !text.isEmpty else { return }
     try runner.run(
-      Self.program(family, "restore"), Self.restoreOptions, text: text, input: lock?.descriptor)
+      Self.program(family, "restore"),
+      Self.restoreOptions,
+      text: text,
+      input: lock?.descriptor
+    )
   }
 }

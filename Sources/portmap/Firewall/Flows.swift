@@ -26,7 +26,12 @@ struct Flows {
         + " --sport \(flow.sourcePort) --dport \(flow.destinationPort)\n"
     }
     // Its status says that a flow was gone already, too: that is no failure.
-    _ = try runner.run(unchecked: "conntrack", ["--load-file"], text: commands.joined(), input: lock?.descriptor)
+    _ = try runner.run(
+      unchecked: "conntrack",
+      ["--load-file"],
+      text: commands.joined(),
+      input: lock?.descriptor
+    )
     return true
   }
 
@@ -50,8 +55,12 @@ struct Flows {
         let destinationPort = value("dport=").flatMap({ PortRange.port($0) })
       else { return nil }
       return Flow(
-        transport: transport, source: source, destination: destination, sourcePort: sourcePort,
-        destinationPort: destinationPort)
+        transport: transport,
+        source: source,
+        destination: destination,
+        sourcePort: sourcePort,
+        destinationPort: destinationPort
+      )
     }
   }
 }

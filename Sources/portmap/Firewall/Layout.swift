@@ -41,7 +41,10 @@ struct Layout: Equatable, Sendable {
 
   /// The chain for rules about these ports, and where in it they go.
   func place(
-    _ trunk: Trunk, _ family: IPAddress.Family, _ transport: Transport, _ ports: PortRange
+    _ trunk: Trunk,
+    _ family: IPAddress.Family,
+    _ transport: Transport,
+    _ ports: PortRange
   ) -> (place: ChainPlace, position: Rule.Position) {
     let chain = "\(stem)\(trunk.rawValue)-\(transport.rawValue.uppercased())"
     let block = ports.first >> 8
@@ -106,7 +109,8 @@ struct Layout: Equatable, Sendable {
     case .post: return Chain(place, entries: [entry("POSTROUTING")])
     case .forward: return Chain(place, entries: [entry("FORWARD")], head: [replies])
     // What the host sends itself on loopback reaches the proxy even where a firewall forgot about `lo`.
-    case .input: return Chain(place, entries: [entry("INPUT")], head: [replies, head("-d \(loopback) -i lo")])
+    case .input:
+      return Chain(place, entries: [entry("INPUT")], head: [replies, head("-d \(loopback) -i lo")])
     case .raw: return Chain(place, entries: [entry("PREROUTING")])
     }
   }

@@ -55,7 +55,8 @@ extension Layout {
       source = "-s fe80::/10 "
     }
     let (place, position) = place(.input, family, mapping.transport, host)
-    let match = "\(source)\(destination(mapping))\(ports(mapping.transport, host)) \(comment(mapping.id)) -j ACCEPT"
+    let match =
+      "\(source)\(destination(mapping))\(ports(mapping.transport, host)) \(comment(mapping.id)) -j ACCEPT"
     return Rule(family, place.table, position, place.name, match)
   }
 
@@ -69,8 +70,12 @@ extension Layout {
       Rule(backend.family, forward.table, .last, forward.name, "-d \(host32(backend)) \(state) -j ACCEPT"),
       // A neighbour would get the backend's reply directly, from an address that it never wrote to.
       Rule(
-        backend.family, post.table, .last, post.name,
-        "-s \(neighbours) -d \(host32(backend)) \(state) -j MASQUERADE"),
+        backend.family,
+        post.table,
+        .last,
+        post.name,
+        "-s \(neighbours) -d \(host32(backend)) \(state) -j MASQUERADE"
+      ),
     ]
   }
 

@@ -63,7 +63,8 @@ extension RuleChange {
     var part = RuleChange()
     part.chains = chains.filter { $0.family == family && saved.rules($0.place.table, $0.name) != nil }
     let emptied = Set(part.chains.map(\.place))
-    for rule in rules + chains.flatMap(\.entries) where rule.family == family && !emptied.contains(rule.place) {
+    for rule in rules + chains.flatMap(\.entries) where rule.family == family && !emptied.contains(rule.place)
+    {
       part.rules += Array(repeating: rule, count: saved.count(of: rule))
     }
     // Their entries are among the rules now, as often as they are there.

@@ -10,7 +10,9 @@ enum Identifier {
   /// A letter or underscore, then up to 14 letters, digits, `_`, `.` or `-`; ASCII; not in the form of an id.
   static func isName(_ text: some StringProtocol) -> Bool {
     let bytes = Array(text.utf8)
-    guard (1...15).contains(bytes.count), isLetter(bytes[0]) || bytes[0] == UInt8(ascii: "_") else { return false }
+    guard (1...15).contains(bytes.count), isLetter(bytes[0]) || bytes[0] == UInt8(ascii: "_") else {
+      return false
+    }
     let others = Array("_.-".utf8)
     return bytes.allSatisfy { isLetter($0) || isDigit($0) || others.contains($0) } && !isID(text)
   }

@@ -77,26 +77,34 @@ enum SpecText {
 
   /// Splits `HOST_IP:` off, an IPv6 address in brackets, where more than `portsBehind` parts say that there is one.
   static func splitAddress(
-    _ body: Substring, of text: String, portsBehind: Int
+    _ body: Substring,
+    of text: String,
+    portsBehind: Int
   ) throws(SpecError) -> (HostAddress, Substring) {
     if body.first == "[" {
       guard let end = body.firstIndex(of: "]"), body[end...].dropFirst().first == ":" else {
         throw SpecError(text: text, expected: "an IPv6 address in brackets and a colon")
       }
-      guard let address = hostAddress(body[body.index(after: body.startIndex)..<end]), address.family == .v6 else {
+      guard let address = hostAddress(body[body.index(after: body.startIndex)..<end]), address.family == .v6
+      else {
         throw SpecError(text: text, expected: "a unicast IPv6 address in the brackets, without a zone")
       }
       let rest = body[end...].dropFirst(2)
       guard rest.split(separator: ":", omittingEmptySubsequences: false).count == portsBehind else {
         throw SpecError(
-          text: text, expected: portsBehind == 2 ? "[IPV6]:[HOST[-END]]:BACKEND[-END]" : "[IPV6]:PORT[-END]")
+          text: text,
+          expected: portsBehind == 2 ? "[IPV6]:[HOST[-END]]:BACKEND[-END]" : "[IPV6]:PORT[-END]"
+        )
       }
       return (.one(address), rest)
     }
     let parts = body.split(separator: ":", omittingEmptySubsequences: false)
     guard parts.count == portsBehind + 1 else { return (.every, body) }
     guard let address = hostAddress(parts[0]), address.family == .v4 else {
-      throw SpecError(text: text, expected: "a unicast IPv4 address, or an IPv6 one in brackets, before the port")
+      throw SpecError(
+        text: text,
+        expected: "a unicast IPv4 address, or an IPv6 one in brackets, before the port"
+      )
     }
     return (.one(address), body[parts[1].startIndex...])
   }

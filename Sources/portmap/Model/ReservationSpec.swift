@@ -25,7 +25,10 @@ struct ReservationSpec: Equatable, Sendable {
     } else if let range = PortRange(rest) {
       ports = range
     } else {
-      throw SpecError(text: text, expected: "[HOST_IP:]PORT[-END][/PROTO] with ports 0-65535, a range ascending")
+      throw SpecError(
+        text: text,
+        expected: "[HOST_IP:]PORT[-END][/PROTO] with ports 0-65535, a range ascending"
+      )
     }
   }
 }

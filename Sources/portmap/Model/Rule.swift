@@ -58,7 +58,9 @@ extension Rule: Codable {
   init(from decoder: any Decoder) throws {
     let text = try decoder.singleValueContainer().decode(String.self)
     guard let rule = Rule(text: text) else {
-      throw DecodingError.dataCorrupted(.init(codingPath: decoder.codingPath, debugDescription: "no rule: \(text)"))
+      throw DecodingError.dataCorrupted(
+        .init(codingPath: decoder.codingPath, debugDescription: "no rule: \(text)")
+      )
     }
     self = rule
   }
@@ -89,5 +91,7 @@ struct Chain: Codable, Hashable, Sendable {
     self.head = head
   }
 
-  var place: ChainPlace { ChainPlace(family: family, table: Rule.Table(rawValue: table) ?? .filter, name: name) }
+  var place: ChainPlace {
+    ChainPlace(family: family, table: Rule.Table(rawValue: table) ?? .filter, name: name)
+  }
 }

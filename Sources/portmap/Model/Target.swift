@@ -33,12 +33,14 @@ enum Target: Equatable, Sendable {
   /// A line is a spec with `->ADDRESS` in its middle: anything else is refused.
   private static func check(line: String) throws(SpecError) {
     let wrong = SpecError(text: line, expected: "[HOST_IP:]HOST->ADDRESS:BACKEND[/PROTO], as map prints it")
-    guard let arrow = line.firstRange(of: "->"), let colon = line[arrow.upperBound...].lastIndex(of: ":") else {
+    guard let arrow = line.firstRange(of: "->"), let colon = line[arrow.upperBound...].lastIndex(of: ":")
+    else {
       throw wrong
     }
     let address = line[arrow.upperBound..<colon]
     let bare = address.first == "[" && address.last == "]" ? address.dropFirst().dropLast() : address
-    guard SpecText.backendAddress(bare) != nil, (try? PortSpec(String(line[..<arrow.lowerBound] + line[colon...]))) != nil
+    guard SpecText.backendAddress(bare) != nil,
+      (try? PortSpec(String(line[..<arrow.lowerBound] + line[colon...]))) != nil
     else { throw wrong }
   }
 }

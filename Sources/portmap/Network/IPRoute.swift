@@ -28,7 +28,8 @@ struct IPRoute {
   static func routes(in destinations: [String?]) -> [Subnet] {
     destinations.compactMap { destination in
       guard let destination else { return nil }
-      let subnet = Subnet(destination) ?? IPAddress(destination).flatMap { Subnet($0, prefixLength: $0.family.bits) }
+      let subnet =
+        Subnet(destination) ?? IPAddress(destination).flatMap { Subnet($0, prefixLength: $0.family.bits) }
       guard let subnet, subnet.address.family == .v4, subnet.prefixLength > 0 else { return nil }
       return subnet
     }
@@ -89,21 +90,35 @@ struct IPRoute {
       let state: [String]?
     }
     let known = try json(["-4", "-json", "neighbour", "show", "dev", bridge], as: [Neighbour].self)
-    return Set(known.filter { Set($0.state ?? []).isDisjoint(with: ["FAILED", "INCOMPLETE"]) }.compactMap { $0.dst.flatMap { IPAddress($0) } })
+    return Set(
+      known.filter { Set($0.state ?? []).isDisjoint(with: ["FAILED", "INCOMPLETE"]) }.compactMap {
+        $0.dst.flatMap { IPAddress($0) }
+      }
+    )
   }
 
   /// Runs commands one after the other, in a namespace where one is named; the first that fails ends it.
   func batch(_ commands: [String], inNamespace name: String? = nil) throws {
     let options = (name.map { ["-netns", $0] } ?? []) + ["-batch"]
     try runner.run(
-      "ip", options, text: commands.joined(separator: "\n") + "\n", input: lock?.descriptor)
+      "ip",
+      options,
+      text: commands.joined(separator: "\n") + "\n",
+      input: lock?.descriptor
+    )
   }
 
   private func json<Value: Decodable>(_ arguments: [String], as type: Value.Type) throws -> Value {
-    try decode(runner.run("ip", arguments, input: lock?.descriptor), "ip " + arguments.joined(separator: " "), as: type)
+    try decode(
+      runner.run("ip", arguments, input: lock?.descriptor),
+      "ip " + arguments.joined(separator: " "),
+      as: type
+    )
   }
 
-  private func decode<Value: Decodable>(_ result: ProgramResult, _ command: String, as: Value.Type) throws -> Value {
+  private func decode<Value: Decodable>(_ result: ProgramResult, _ command: String, as: Value.Type) throws
+    -> Value
+  {
     // It prints nothing at all where there is nothing to show.
     let bytes = result.stdout.allSatisfy { $0 == 10 || $0 == 32 } ? Array("[]".utf8) : result.stdout
     do {

@@ -26,7 +26,9 @@ struct Interfaces {
         let mask = entry.ifa_netmask.flatMap({ maskBits($0) }),
         let subnet = Subnet(address.ip, prefixLength: mask)
       else { continue }
-      entries.append(Entry(name: String(cString: entry.ifa_name), subnet: subnet, index: if_nametoindex(entry.ifa_name)))
+      entries.append(
+        Entry(name: String(cString: entry.ifa_name), subnet: subnet, index: if_nametoindex(entry.ifa_name))
+      )
     }
     return Interfaces(entries)
   }
@@ -48,7 +50,9 @@ struct Interfaces {
 
   /// The interface on which a link-local address is; nil where it could be several.
   func scope(of address: IPAddress) -> UInt32? {
-    let candidates = Set(entries.filter { $0.subnet.address.isLinkLocal && $0.subnet.address.family == .v6 }.map(\.index))
+    let candidates = Set(
+      entries.filter { $0.subnet.address.isLinkLocal && $0.subnet.address.family == .v6 }.map(\.index)
+    )
     return candidates.count == 1 ? candidates.first : nil
   }
 }

@@ -49,7 +49,8 @@ struct Lock {
     guard fstat(file.raw, &status) == 0, let bytes = Files.contents(of: "/proc/locks") else { return nil }
     for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
       let words = line.split(separator: " ")
-      guard words.count > 5, words[1] == "FLOCK", words[5].hasSuffix(":\(status.st_ino)"), let pid = Int32(words[4])
+      guard words.count > 5, words[1] == "FLOCK", words[5].hasSuffix(":\(status.st_ino)"),
+        let pid = Int32(words[4])
       else { continue }
       let command = ProcessIdentity.commandLine(of: pid)
       return command.map { "\($0) (process \(pid))" } ?? "what process \(pid) left running"

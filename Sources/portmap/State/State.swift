@@ -38,7 +38,8 @@ struct State: Codable, Equatable, Sendable {
 
   /// Whether an id names anything.
   func knows(_ id: String) -> Bool {
-    mappings.contains { $0.id == id } || reservations.contains { $0.id == id } || holders.contains { $0.id == id }
+    mappings.contains { $0.id == id } || reservations.contains { $0.id == id }
+      || holders.contains { $0.id == id }
   }
 
   /// Whether nothing is held, mapped or plugged in.

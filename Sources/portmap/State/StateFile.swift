@@ -33,9 +33,14 @@ struct StateFile {
     } catch {
       if let found = try? decoder.decode(Version.self, from: data).version, found > State.currentVersion {
         throw StateError(
-          path: path, problem: "it is of version \(found); this portmap knows version \(State.currentVersion)")
+          path: path,
+          problem: "it is of version \(found); this portmap knows version \(State.currentVersion)"
+        )
       }
-      throw StateError(path: path, problem: bytes.isEmpty ? "it is empty" : "it is damaged: \(Self.words(error))")
+      throw StateError(
+        path: path,
+        problem: bytes.isEmpty ? "it is empty" : "it is damaged: \(Self.words(error))"
+      )
     }
   }
 
@@ -104,7 +109,9 @@ struct StateFile {
     switch error {
     case .dataCorrupted(let context), .keyNotFound(_, let context), .typeMismatch(_, let context),
       .valueNotFound(_, let context):
-      let place = context.codingPath.map { $0.intValue.map(String.init) ?? $0.stringValue }.joined(separator: ".")
+      let place = context.codingPath.map { $0.intValue.map(String.init) ?? $0.stringValue }.joined(
+        separator: "."
+      )
       return place.isEmpty ? context.debugDescription : "\(place): \(context.debugDescription)"
     @unknown default: return "\(error)"
     }

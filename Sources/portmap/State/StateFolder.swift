@@ -56,11 +56,15 @@ struct StateFolder {
       if mkdir(partial, geteuid() == 0 ? 0o755 : 0o700) != 0, errno != EEXIST, errno != EROFS {
         let code = errno
         throw StateError(
-          path: partial, problem: SystemError(call: "mkdir", errno: code).reason,
-          isPermission: code == EACCES || code == EPERM)
+          path: partial,
+          problem: SystemError(call: "mkdir", errno: code).reason,
+          isPermission: code == EACCES || code == EPERM
+        )
       }
     }
-    guard let folder = try open(path) else { throw StateError(path: path, problem: "it was deleted meanwhile") }
+    guard let folder = try open(path) else {
+      throw StateError(path: path, problem: "it was deleted meanwhile")
+    }
     return folder
   }
 
@@ -80,8 +84,10 @@ struct StateFolder {
       var status = stat()
       let isLink = lstat(bare, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
       throw StateError(
-        path: path, problem: isLink ? "it is a symbolic link" : SystemError(call: "open", errno: code).reason,
-        isPermission: code == EACCES)
+        path: path,
+        problem: isLink ? "it is a symbolic link" : SystemError(call: "open", errno: code).reason,
+        isPermission: code == EACCES
+      )
     }
     let descriptor = Descriptor(owning: raw)
     var status = stat()

@@ -30,7 +30,9 @@ enum Files {
     var written = 0
     while written < bytes.count {
       written += try syscall("write", about: subject) {
-        bytes.withUnsafeBytes { Glibc.write(file.raw, $0.baseAddress?.advanced(by: written), bytes.count - written) }
+        bytes.withUnsafeBytes {
+          Glibc.write(file.raw, $0.baseAddress?.advanced(by: written), bytes.count - written)
+        }
       }
     }
   }

@@ -19,7 +19,9 @@ enum PortUser {
   /// The sockets bound to a port, as /proc/PID/fd names them: `socket:[12345]`.
   private static func inodes(_ table: String, _ port: UInt16) -> [String] {
     guard let bytes = Files.contents(of: table) else { return [] }
-    let suffix = ":" + String(repeating: "0", count: 4 - String(port, radix: 16).count) + String(port, radix: 16).uppercased()
+    let suffix =
+      ":" + String(repeating: "0", count: 4 - String(port, radix: 16).count)
+      + String(port, radix: 16).uppercased()
     return String(decoding: bytes, as: UTF8.self).split(separator: "\n").dropFirst().compactMap { line in
       let fields = line.split(separator: " ")
       return fields.count > 9 && fields[1].hasSuffix(suffix) ? "socket:[\(fields[9])]" : nil
@@ -29,7 +31,9 @@ enum PortUser {
   private static func link(_ path: String) -> String? {
     withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 64) { buffer in
       guard let start = buffer.baseAddress else { return nil }
-      let count = start.withMemoryRebound(to: CChar.self, capacity: buffer.count) { readlink(path, $0, buffer.count) }
+      let count = start.withMemoryRebound(to: CChar.self, capacity: buffer.count) {
+        readlink(path, $0, buffer.count)
+      }
       return count > 0 ? String(decoding: buffer[..<count], as: UTF8.self) : nil
     }
   }

@@ -6,7 +6,9 @@ enum Programs {
   static func searchPath(_ environment: [String: String]) -> [String] {
     let path = environment["PATH"].flatMap { $0.isEmpty ? nil : $0 }
     let folders = path ?? "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return folders.split(separator: ":", omittingEmptySubsequences: false).map { $0.isEmpty ? "." : String($0) }
+    return folders.split(separator: ":", omittingEmptySubsequences: false).map {
+      $0.isEmpty ? "." : String($0)
+    }
   }
 
   /// The first executable file of that name; nil where there is none.

@@ -63,13 +63,17 @@ final class ProgramRunner {
 
   /// The same for a program that takes the name of a file as its last argument: one in memory that holds `text`.
   @discardableResult
-  func run(_ program: String, _ arguments: [String], text: String, input: Descriptor?) throws -> ProgramResult {
+  func run(_ program: String, _ arguments: [String], text: String, input: Descriptor?) throws -> ProgramResult
+  {
     let result = try run(unchecked: program, arguments, text: text, input: input)
     return try checked(program, result)
   }
 
   func run(
-    unchecked program: String, _ arguments: [String], text: String, input: Descriptor?
+    unchecked program: String,
+    _ arguments: [String],
+    text: String,
+    input: Descriptor?
   ) throws -> ProgramResult {
     let file = try Descriptor("memfd_create") { clinux_memory_file("text") }
     try Files.write(Array(text.utf8), to: file)
@@ -79,7 +83,11 @@ final class ProgramRunner {
   }
 
   private func start(
-    _ program: String, _ arguments: [String], shown: [String], text: String?, input: Descriptor?
+    _ program: String,
+    _ arguments: [String],
+    shown: [String],
+    text: String?,
+    input: Descriptor?
   ) throws -> ProgramResult {
     guard let path = path(of: program) else { throw ProgramError.notFound(program) }
     echo(Self.shown(program, shown, text))
@@ -89,7 +97,8 @@ final class ProgramRunner {
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
     process.environment = environment
-    process.standardInput = input.map { FileHandle(fileDescriptor: $0.raw, closeOnDealloc: false) }
+    process.standardInput =
+      input.map { FileHandle(fileDescriptor: $0.raw, closeOnDealloc: false) }
       ?? FileHandle.nullDevice
     process.standardOutput = FileHandle(fileDescriptor: stdout.raw, closeOnDealloc: false)
     process.standardError = FileHandle(fileDescriptor: stderr.raw, closeOnDealloc: false)

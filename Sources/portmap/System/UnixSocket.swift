@@ -45,13 +45,17 @@ enum UnixSocket {
     }
   }
 
-  static func send(_ bytes: [UInt8], _ descriptors: [Descriptor] = [], to socket: Descriptor) throws(SystemError) {
+  static func send(_ bytes: [UInt8], _ descriptors: [Descriptor] = [], to socket: Descriptor)
+    throws(SystemError)
+  {
     let raw = descriptors.map(\.raw)
     try syscall("sendmsg") { clinux_send_descriptors(socket.raw, bytes, bytes.count, raw, raw.count) }
   }
 
   /// The next message; an empty one without descriptors when the other end has closed.
-  static func receive(from socket: Descriptor) throws(SystemError) -> (bytes: [UInt8], descriptors: [Descriptor]) {
+  static func receive(from socket: Descriptor) throws(SystemError) -> (
+    bytes: [UInt8], descriptors: [Descriptor]
+  ) {
     var bytes = [UInt8](repeating: 0, count: longestMessage)
     var raw = [Int32](repeating: -1, count: descriptorsPerMessage)
     var count = 0
@@ -68,7 +72,8 @@ enum UnixSocket {
 
   /// Names the file by way of its folder's descriptor: the folder's own path may be longer than an address holds.
   private static func withAddress(
-    _ name: String, in folder: Descriptor,
+    _ name: String,
+    in folder: Descriptor,
     _ body: (UnsafePointer<sockaddr>, socklen_t) throws(SystemError) -> Void
   ) throws(SystemError) {
     var address = sockaddr_un()
