@@ -62,6 +62,7 @@ final class RunningProxy {
     control = Endpoint(Descriptor(owning: ends[0]))
     let inner = ends[1]
     let ended = ended
+    let ready = DispatchSemaphore(value: 0)
     Thread.detachNewThread {
       prepare(frontends.map(\.socket) + [inner])
       do {
@@ -72,6 +73,7 @@ final class RunningProxy {
         }
         let control = Control(Descriptor(owning: inner), loop, server)
         let registration = try loop.add(control.descriptor, events: Readiness.input, handler: control)
+        ready.signal()
         try loop.run()
         loop.remove(registration)
         server.closeAll()
@@ -80,6 +82,7 @@ final class RunningProxy {
       }
       ended.signal()
     }
+    ready.wait()
   }
 
   deinit {

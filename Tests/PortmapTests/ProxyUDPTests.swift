@@ -114,6 +114,21 @@ import Testing
     #expect(try client.receive() == [3])
   }
 
+  @Test func datagramThatWaitedForTheProxy() throws {
+    let backend = try Endpoint(.udp)
+    let frontend = try RunningProxy.Frontend(.udp, to: try backend.address())
+    let client = try Endpoint(.udp, connectedTo: frontend.address)
+    try client.send([1])
+    let proxy = try RunningProxy([frontend])
+    defer { withExtendedLifetime(proxy) {} }
+    let first = try backend.receiveFrom()
+    #expect(first.bytes == [1])
+    try client.send([2])
+    #expect(try backend.receiveFrom().from == first.from)
+    try backend.send([3], to: first.from)
+    #expect(try client.receive() == [3])
+  }
+
   @Test func answersComeFromTheAddressWrittenTo() throws {
     let echo = try Echo()
     for ip in ["0.0.0.0", "::"] {
