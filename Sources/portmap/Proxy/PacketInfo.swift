@@ -20,10 +20,12 @@ struct PacketInfo {
   private mutating func note(_ level: Int32, _ type: Int32, _ data: UnsafeRawPointer) {
     switch (level, type) {
     case (Int32(IPPROTO_IP), SocketConstant.ipPacketInfo):
-      // struct in_pktinfo: interface, the address to answer from, the address in the header. The former two differ
-      // for a broadcast.
+      // struct in_pktinfo: the interface, the address to answer from, the address in the header. The latter two
+      // differ for a broadcast, and the former is 0 for what was there before the option was set.
       interface = data.loadUnaligned(as: UInt32.self)
-      local = IPAddress(v4: UInt32(bigEndian: data.loadUnaligned(fromByteOffset: 4, as: UInt32.self)))
+      let own = data.loadUnaligned(fromByteOffset: 4, as: UInt32.self)
+      let written = data.loadUnaligned(fromByteOffset: 8, as: UInt32.self)
+      local = IPAddress(v4: UInt32(bigEndian: own == 0 ? written : own))
     case (Int32(IPPROTO_IPV6), SocketConstant.ipv6PacketInfo):
       local = IPAddress(v6: UInt128(bigEndian: data.loadUnaligned(as: UInt128.self)))
       interface = data.loadUnaligned(fromByteOffset: 16, as: UInt32.self)

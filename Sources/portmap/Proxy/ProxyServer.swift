@@ -1,3 +1,5 @@
+import Glibc
+
 /// The userland proxy: serves listening and udp sockets, each with its own backend, on an event loop that others
 /// use as well. It keeps the sockets; their callers should not, or `release` cannot close them.
 ///
@@ -11,6 +13,8 @@ final class ProxyServer {
 
   init(loop: EventLoop, limits: ProxyLimits = .current) {
     self.limits = limits
+    // Splice into a socket whose peer is gone raises SIGPIPE, and has no flag to say otherwise.
+    signal(SIGPIPE, SIG_IGN)
     let tcp = TCPRelay(loop: loop)
     let udp = UDPRelay(loop: loop)
     self.tcp = tcp
