@@ -13,6 +13,16 @@ extension Namespace {
     Snapshot(rules: try rules(), rules6: try rules6(), links: try links())
   }
 
+  /// Expects the rules and links of an earlier snapshot, and no process but those given.
+  func expectUnchanged(
+    _ before: Snapshot,
+    processes: [pid_t] = [],
+    at location: SourceLocation = #_sourceLocation
+  ) throws {
+    #expect(try snapshot() == before, sourceLocation: location)
+    #expect(try self.processes() == processes, sourceLocation: location)
+  }
+
   /// The IPv4 rules without comments, counters and empty tables.
   func rules() throws -> [String] {
     normalise(try exec("iptables-save").lines)
