@@ -113,3 +113,18 @@ extension Namespace {
     return outcome.status == 0 ? nil : outcome.stderr
   }
 }
+
+extension Namespace {
+  /// The link-local address of one of the links, known as soon as the link is up.
+  func linkLocalAddress(_ link: String) throws -> String {
+    struct Link: Decodable {
+      struct Address: Decodable {
+        let local: String
+        let scope: String
+      }
+      let addr_info: [Address]
+    }
+    let links = try ip("-json", "-6", "addr", "show", "dev", link).json([Link].self)
+    return try #require(links.flatMap(\.addr_info).first { $0.scope == "link" }).local
+  }
+}
