@@ -72,6 +72,13 @@ final class Topology {
     ])
   }
 
+  /// A copy of the program that ordinary users can run, wherever the original lies.
+  func readableBinary() throws -> String {
+    let copy = folder + "/portmap"
+    try FileManager.default.copyItem(atPath: Tools.portmap, toPath: copy)
+    return copy
+  }
+
   /// Sends bridged packets through iptables, or past it.
   func setBridgeNetfilter(_ on: Bool) throws {
     let value = on ? 1 : 0
