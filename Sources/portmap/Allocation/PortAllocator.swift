@@ -46,9 +46,14 @@ struct PortAllocator {
   let takeOver: ((Reservation) throws -> Descriptor)?
   /// The last port that was given out by itself, by transport.
   var cursors: [String: UInt16]
+  /// Whether nothing is to be held: conflicts with what portmap has given out are found, ports are not chosen.
+  var isPreview = false
 
   mutating func hold(_ request: PortRequest) throws -> HeldPorts {
     switch request.choice {
+    case .lowest where isPreview, .next where isPreview:
+      let sockets = request.hosts.flatMap { host in request.transports.map { (host, $0, [Descriptor]()) } }
+      return HeldPorts(ports: .unknown, sockets: sockets, taken: [])
     case .exactly(let ports):
       return try take(ports, request)
     case .lowest(let range):
@@ -78,11 +83,11 @@ struct PortAllocator {
         for port in ports.ports {
           switch ledger.owner(transport, host, port) {
           case .reservation(let reservation)? where reservation.hostIP == host && takeOver != nil:
-            guard let socket = try takeOver?(reservation) else { continue }
-            sockets.append(socket)
             taken.append(reservation)
+            if !isPreview, let socket = try takeOver?(reservation) { sockets.append(socket) }
           case let owner?:
             throw AllocationError.given(port: name(host, port, transport), owner: owner)
+          case nil where isPreview: break
           case nil:
             guard let socket = try reserve(transport, host, port) else {
               throw AllocationError.inUse(

@@ -19,9 +19,8 @@ struct PortLedger {
     }
     var byTransport: [Transport: [(HostAddress, PortRange, Mapping)]] = [:]
     for mapping in mappings {
-      guard let ports = mapping.hostPorts else { continue }
-      mark(mapping.transport, ports)
-      byTransport[mapping.transport, default: []].append((mapping.hostIP, ports, mapping))
+      mark(mapping.transport, mapping.hostPorts)
+      byTransport[mapping.transport, default: []].append((mapping.hostIP, mapping.hostPorts, mapping))
     }
     var byPort: [Transport: [UInt16: [Reservation]]] = [:]
     for reservation in reservations {

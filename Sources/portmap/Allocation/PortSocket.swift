@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 
 /// The sockets by which ports are held.
@@ -70,7 +69,7 @@ enum PortSocket {
     _ address: SocketAddress,
     _ name: String
   ) throws(SystemError) -> Descriptor {
-    try syscall("setsockopt", about: name) { clinux_attach_drop_filter(socket.raw) }
+    try DropFilter.attach(to: socket, address.ip.family)
     try syscall("bind", about: name) { address.withSockaddr { bind(socket.raw, $0, $1) } }
     if transport.isConnectionOriented {
       // Two sockets with SO_REUSEADDR can both be bound; the second that listens is told EADDRINUSE.

@@ -26,6 +26,11 @@ enum CommandTable {
     OptionDefinition(name: "--help", short: "-h", help: "explain the command"),
   ]
 
+  private static let dryRun = OptionDefinition(
+    name: "--dry-run",
+    short: "-n",
+    help: "print what would be run; needs no root, changes nothing"
+  )
   private static let hostIP = OptionDefinition(
     name: "--host-ip",
     value: "ADDR",
@@ -66,7 +71,7 @@ enum CommandTable {
           help: "no rules: everything goes through the proxy; needs no root"
         ),
         OptionDefinition(name: "--masquerade", help: "rewrite the source of this mapping's traffic"),
-        proxyProtocol, range,
+        proxyProtocol, range, dryRun,
       ],
       run: MapCommand.run
     ),
@@ -77,6 +82,7 @@ enum CommandTable {
       options: [
         OptionDefinition(name: "--if-exists", help: "a target that is nowhere is no failure"),
         OptionDefinition(name: "--all", help: "release everything, portmap's own bridge too"),
+        dryRun,
       ],
       run: UnmapCommand.run
     ),
@@ -100,6 +106,7 @@ enum CommandTable {
           value: "CIDR",
           help: "the network of a bridge that is not there yet"
         ),
+        dryRun,
       ],
       run: AllocCommand.run
     ),

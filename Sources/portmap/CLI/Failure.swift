@@ -45,7 +45,7 @@ struct Failure: Error {
     switch error {
     case let failure as Failure: self = failure
     case let error as SpecError: self = .usage("invalid spec '\(error.text)': expected \(error.expected)")
-    case let error as AllocationError: self.init(error, cannot)
+    case let error as AllocationError: self.init(error, task)
     case let error as ProgramError: self.init(error, cannot)
     case let error as NetworkError: self.init(error, cannot)
     case let error as SystemError:
@@ -71,37 +71,39 @@ struct Failure: Error {
     }
   }
 
-  private init(_ error: AllocationError, _ cannot: String) {
+  /// The port is named here, whatever the specs were: only the verb of the task stays.
+  private init(_ error: AllocationError, _ task: String) {
+    let cannot = "cannot \(task.prefix { $0 != " " })"
     switch error {
     case .given(let port, let owner):
-      self.init(.conflict, "\(cannot): \(port): \(owner)")
+      self.init(.conflict, "\(cannot) \(port): \(owner)")
     case .inUse(let port, let transport, let number):
       let owner = PortUser.find(transport, number)
       self.init(
         .conflict,
-        "\(cannot): \(port): address already in use",
+        "\(cannot) \(port): address already in use",
         hint: owner.map { "\($0) has it; another port may be free: 0 allocates one" }
       )
     case .noneFree(let range, let width, let transports):
       let names = transports.map(\.rawValue).joined(separator: "+")
       let what = width == 1 ? "no free \(names) port" : "no \(width) free consecutive \(names) ports"
-      self.init(.conflict, "\(cannot): \(what) in \(range)")
+      self.init(.conflict, "cannot \(task): \(what) in \(range)")
     case .system(let port, let error):
       switch error.errno {
       case EACCES, EPERM:
         self.init(
           .notPermitted,
-          "\(cannot): \(port): \(error.reason)",
+          "\(cannot) \(port): \(error.reason)",
           hint: "ports below net.ipv4.ip_unprivileged_port_start need root"
         )
       case EADDRNOTAVAIL:
-        self.init(.failed, "\(cannot): \(port): that is no address of this host")
+        self.init(.failed, "\(cannot) \(port): that is no address of this host")
       case EPROTONOSUPPORT, ESOCKTNOSUPPORT:
-        self.init(.failed, "\(cannot): \(port): this kernel has no SCTP sockets", hint: "modprobe sctp")
+        self.init(.failed, "\(cannot) \(port): this kernel has no SCTP sockets", hint: "modprobe sctp")
       case EMFILE, ENFILE:
-        self.init(.failed, "\(cannot): \(port): \(error.reason)", hint: "raise the limit with ulimit -n")
+        self.init(.failed, "\(cannot) \(port): \(error.reason)", hint: "raise the limit with ulimit -n")
       default:
-        self.init(.failed, "\(cannot): \(port): \(error.reason)")
+        self.init(.failed, "\(cannot) \(port): \(error.reason)")
       }
     }
   }

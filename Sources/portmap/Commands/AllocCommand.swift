@@ -78,7 +78,7 @@ enum AllocPortsCommand {
       let draft = Draft(workspace)
       let ports = try plan(options, workspace, draft)
       let ids = Set(draft.leases.map(\.lease.id))
-      try draft.apply { state in
+      func report(_ state: State) throws {
         if context.json {
           let made = state.reservations.filter { ids.contains($0.id) }
           try Output.json(made.map { ReservationDocument($0, state) })
@@ -86,6 +86,10 @@ enum AllocPortsCommand {
           try Output.lines(ports.map { "\($0)" })
         }
       }
+      if context.dryRun {
+        return context.json ? try report(draft.next) : try Output.lines(draft.preview.lines)
+      }
+      try draft.apply(report: report)
     }
   }
 
@@ -102,7 +106,8 @@ enum AllocPortsCommand {
       ledger: PortLedger(mappings: workspace.state.mappings, reservations: workspace.state.reservations),
       reservedPorts: PortAllocator.reservedPorts(),
       takeOver: nil,
-      cursors: workspace.state.cursors
+      cursors: workspace.state.cursors,
+      isPreview: workspace.isPreview
     )
     var ports: [Int: [UInt16]] = [:]
     for pass in [true, false] {
@@ -158,7 +163,9 @@ enum AllocAddressCommand {
     let bridge = try arguments.bridge(context)
     let task = namespace.map { "plug in \($0)" } ?? "reserve an address"
     try Failure.wrapping(task) {
-      try MapPlanner.requireNetAdmin(for: "an address of a bridge network", hint: "run it as root")
+      if !context.dryRun {
+        try MapPlanner.requireNetAdmin(for: "an address of a bridge network", hint: "run it as root")
+      }
       let workspace = try Workspace.open(context)
       if let taken = workspace.state.addresses.first(where: { $0.name != nil && $0.name == namespace ?? name }
       ) {
@@ -170,13 +177,13 @@ enum AllocAddressCommand {
       lease.name = name
       if let namespace { try guests.plug(namespace, into: &lease) }
       draft.next.addresses.append(lease)
-      try draft.apply { state in
-        if context.json {
-          try Output.json([AddressDocument(lease, state)])
-        } else {
-          try Output.lines(["\(lease.ip)"])
-        }
+      func report(_ state: State) throws {
+        try context.json ? Output.json([AddressDocument(lease, state)]) : Output.lines(["\(lease.ip)"])
       }
+      if context.dryRun {
+        return context.json ? try report(draft.next) : try Output.lines(draft.preview.lines)
+      }
+      try draft.apply(report: report)
     }
   }
 }

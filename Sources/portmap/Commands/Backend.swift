@@ -20,17 +20,7 @@ struct BackendResolver {
       draft.next.addresses.append(lease)
       return Backend(ip: lease.ip, implicit: lease)
     }
-    if let address = IPAddress(target) {
-      guard SpecText.backendAddress(target) != nil else {
-        throw Failure.usage("invalid backend '\(target)': expected a unicast address")
-      }
-      return Backend(ip: address)
-    }
-    guard Identifier.isName(target) else {
-      throw Failure.usage(
-        "invalid backend '\(target)': expected an address, or the name of an address or namespace"
-      )
-    }
+    if let address = IPAddress(target) { return Backend(ip: address) }
     if let lease = workspace.state.addresses.first(where: { $0.name == target }) {
       return Backend(ip: lease.ip)
     }

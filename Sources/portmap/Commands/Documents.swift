@@ -64,8 +64,7 @@ struct AddressDocument: Encodable {
     var ports: [String: [String: String]] = ["Tcp": [:], "Udp": [:]]
     for mapping in state.mappings where mapping.backendIP == lease.ip {
       let key = mapping.transport.rawValue.prefix(1).uppercased() + mapping.transport.rawValue.dropFirst()
-      guard let host = mapping.hostPorts, let backend = mapping.backendPorts else { continue }
-      for (hostPort, backendPort) in zip(host.ports, backend.ports) {
+      for (hostPort, backendPort) in zip(mapping.hostPorts.ports, mapping.backendPorts.ports) {
         ports[key, default: [:]]["\(backendPort)"] = "\(hostPort)"
       }
     }

@@ -55,9 +55,9 @@ final class Draft {
     next.chains += change.chains
     var intent = Intent(change: change, links: links, flows: flows)
     if !leases.isEmpty { intent.holders = [holderID] }
+    if !change.isEmpty { try prepareFirewall() }
     var client: HolderClient?
     do {
-      if !change.isEmpty { try prepareFirewall() }
       if !intent.isEmpty {
         workspace.state.intent = intent
         try workspace.save(mayUseSpare: false)

@@ -99,7 +99,7 @@ final class Holder: EventHandler {
           backend: SocketAddress(backend.ip, port: backend.firstPort &+ UInt16(offset)),
           proxyProtocol: backend.proxyProtocol
         )
-        try syscall("setsockopt") { clinux_detach_filter(socket.raw) }
+        try DropFilter.detach(from: socket)
         try proxy.serve(socket, route: route, lease: entry.number)
       }
       held[id]?.sockets = []

@@ -38,13 +38,10 @@ enum ListCommand {
     var rows: [[String]] = []
     for mapping in mappings {
       let way = mapping.status == .broken ? "broken" : mapping.way
-      rows.append([
-        mapping.target, "\(mapping.backendIP.bracketed):\(mapping.backendPorts.map { "\($0)" } ?? "")", way,
-        mapping.id,
-      ])
+      rows.append([mapping.description, way, mapping.id])
     }
-    for reservation in reservations { rows.append([reservation.target, "-", "reserved", reservation.id]) }
-    if !rows.isEmpty { try Output.table([["PORT", "BACKEND", "BY", "ID"]] + rows) }
+    for reservation in reservations { rows.append([reservation.target, "reserved", reservation.id]) }
+    if !rows.isEmpty { try Output.table([["PORT", "BY", "ID"]] + rows) }
     guard !addresses.isEmpty else { return }
     if !rows.isEmpty { try Output.lines([""]) }
     try Output.table(

@@ -10,6 +10,10 @@ enum MapCommand {
       let workspace = try Workspace.open(context)
       let draft = Draft(workspace)
       let mappings = try MapPlanner(options: options, workspace: workspace, draft: draft).plan()
+      if context.dryRun {
+        return context.json
+          ? try report(mappings, draft.next, context) : try Output.lines(draft.preview.lines)
+      }
       try draft.apply { state in try report(mappings, state, context) }
     }
   }
@@ -18,7 +22,7 @@ enum MapCommand {
     if context.json {
       try Output.json(mappings.map { MappingDocument($0, state) })
     } else if context.quiet {
-      try Output.lines(mappings.map { $0.hostPorts.map { "\($0)" } ?? "" })
+      try Output.lines(mappings.map { "\($0.hostPorts)" })
     } else {
       try Output.lines(mappings.map(\.description))
     }
@@ -39,7 +43,7 @@ struct MapPlanner {
   func plan() throws -> [Mapping] {
     let interfaces = try Interfaces.current()
     let backend = BackendResolver(workspace: workspace, draft: draft)
-    if !isProxyOnly || options.to == nil {
+    if !workspace.isPreview, !isProxyOnly || options.to == nil {
       let hint = "run it as root, or use --proxy-only with --to, which touches no rule"
       try Self.requireNetAdmin(for: "mapping with rules", hint: hint)
     }
@@ -54,7 +58,8 @@ struct MapPlanner {
       ledger: PortLedger(mappings: workspace.state.mappings, reservations: workspace.state.reservations),
       reservedPorts: PortAllocator.reservedPorts(),
       takeOver: takeOver,
-      cursors: workspace.state.cursors
+      cursors: workspace.state.cursors,
+      isPreview: workspace.isPreview
     )
     // Ports that somebody named come first: the others must not be chosen from among them.
     for pass in [true, false] {

@@ -45,6 +45,11 @@ struct MapOptions {
       throw Failure.usage("--bridge is where an address is taken from, and --to names one already")
     }
     to = arguments.value("--to") ?? context.variable("PORTMAP_TO")
+    if let to, SpecText.backendAddress(to) == nil, !Identifier.isName(to) {
+      throw Failure.usage(
+        "invalid backend '\(to)': expected a unicast address, or the name of an address or a namespace"
+      )
+    }
     bridge = try arguments.bridge(context)
     range = try arguments.portRange(context)
     try checkOverlaps(arguments.operands)

@@ -66,12 +66,12 @@ extension Mapping {
   /// Whether a spec, given to map, could have brought about this mapping.
   fileprivate func isMade(from spec: PortSpec) -> Bool {
     guard spec.transports.transports.contains(transport), backendPorts == spec.backend,
-      spec.hostAddress == .every || spec.hostAddress == hostIP, let host = hostPorts
+      spec.hostAddress == .every || spec.hostAddress == hostIP
     else { return false }
     switch spec.frontend {
     case .allocated: return true
-    case .fixed(let ports): return ports == host
-    case .anyOf(let range): return range.contains(host)
+    case .fixed(let ports): return ports == hostPorts
+    case .anyOf(let range): return range.contains(hostPorts)
     }
   }
 }

@@ -12,7 +12,7 @@ enum ProxyCommand {
       let (frontends, routes) = try options.open()
       let server = ProxyServer(loop: loop)
       for (socket, route) in frontends {
-        try syscall("setsockopt") { clinux_detach_filter(socket.raw) == 0 || errno == ENOENT ? Int32(0) : -1 }
+        try DropFilter.detach(from: socket)
         try server.serve(socket, route: route, lease: 0)
       }
       if context.json {
@@ -83,8 +83,8 @@ private struct ProxyOptions {
     if inherited > 0 {
       backends = try operands.map(Self.endpoint)
       pairs = []
-      guard operands.count == inherited || operands.count == 1 else {
-        throw Failure.usage("there are \(inherited) sockets (LISTEN_FDS): expected as many backends, or one")
+      guard operands.count == inherited else {
+        throw Failure.usage("there are \(inherited) sockets (LISTEN_FDS): expected as many backends")
       }
       return
     }
@@ -186,7 +186,7 @@ private struct ProxyOptions {
     var shown: [ProxyDocument] = []
     for index in 0..<inherited {
       let raw = Int32(3 + index)
-      let backend = backends.count == 1 ? backends[0] : backends[index]
+      let backend = backends[index]
       guard fcntl(raw, F_SETFD, FD_CLOEXEC) == 0 else {
         throw Failure(.failed, "LISTEN_FDS says \(inherited), but descriptor \(raw) is not open")
       }

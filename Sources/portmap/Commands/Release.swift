@@ -6,7 +6,7 @@ struct Release {
   private let match: Match
   let before: State
   private let after: State
-  private let intent: Intent
+  let intent: Intent
 
   /// - Parameter everything: Whether portmap's own bridges go too.
   init(_ match: Match, everything: Bool, workspace: Workspace) {

@@ -14,11 +14,12 @@ enum UnmapCommand {
       let workspace = try Workspace.open(context)
       let (match, missing) = try find(targets, all: all, in: workspace.state)
       let release = Release(match, everything: all, workspace: workspace)
-      try release.carryOut()
       if context.json {
-        let state = release.before
-        try Output.json(ListDocument(state, only: match))
+        try Output.json(ListDocument(release.before, only: match))
+      } else if context.dryRun {
+        try Output.lines(release.preview.lines)
       }
+      if !context.dryRun { try release.carryOut() }
       guard missing.isEmpty || arguments.has("--if-exists") else {
         throw Failure(.nothingMatched, missing.map(\.absence).joined(separator: "; "))
       }

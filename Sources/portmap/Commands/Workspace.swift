@@ -10,11 +10,13 @@ final class Workspace {
   let layout: Layout
   var state: State
   private let say: (String) -> Void
-  private let lock: Lock
+  /// Nil for a preview.
+  private let lock: Lock?
   private var heldNamespaceLock: Lock?
 
   /// Takes the folder's lock, reads the state, and takes away what a command that died half-way has left.
   static func open(_ context: Context) throws -> Workspace {
+    if context.dryRun { return try preview(context) }
     let folder = try StateFolder.make(context.statePath)
     let lock = try Lock.take(folder, say: context.say)
     let file = StateFile(folder: folder)
@@ -23,7 +25,16 @@ final class Workspace {
     return workspace
   }
 
-  private init(folder: StateFolder, file: StateFile, lock: Lock, state: State, _ context: Context) {
+  /// The state as it is, without a lock: for commands that only say what they would do.
+  private static func preview(_ context: Context) throws -> Workspace {
+    let folder = try StateFolder.open(context.statePath)
+    let nowhere = StateFolder(path: context.statePath, descriptor: Descriptor(owning: -1))
+    let state = try folder.map { try StateFile(folder: $0).read() } ?? StateFile.fresh
+    let file = StateFile(folder: folder ?? nowhere)
+    return Workspace(folder: file.folder, file: file, lock: nil, state: state, context)
+  }
+
+  private init(folder: StateFolder, file: StateFile, lock: Lock?, state: State, _ context: Context) {
     self.folder = folder
     self.file = file
     self.lock = lock
@@ -35,7 +46,8 @@ final class Workspace {
 
   /// The namespace's own lock, under which rules and links are changed whichever the state folder: taken when it is
   /// first needed, and kept to the end of the command.
-  func namespaceLock() throws -> Lock {
+  func namespaceLock() throws -> Lock? {
+    guard let lock else { return nil }
     if let heldNamespaceLock { return heldNamespaceLock }
     let root = try StateFolder.make(StateFolder.rootPath)
     let taken = Lock.isShared(root, folder) ? lock : try Lock.take(root, say: say)
@@ -46,6 +58,8 @@ final class Workspace {
   func firewall() throws -> Firewall { Firewall(runner: runner, lock: try namespaceLock()) }
 
   func network() throws -> IPRoute { IPRoute(runner: runner, lock: try namespaceLock()) }
+
+  var isPreview: Bool { lock == nil }
 
   /// Replaces the state file by `state`.
   func save(mayUseSpare: Bool) throws {

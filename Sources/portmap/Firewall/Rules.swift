@@ -2,10 +2,10 @@
 extension Layout {
   /// What a mapping alone needs: its DNAT rule, and accept rules for what its proxy serves to the outside.
   func rules(for mapping: Mapping) -> [Rule] {
-    guard let host = mapping.hostPorts, let backend = mapping.backendPorts else { return [] }
+    let host = mapping.hostPorts
     var rules: [Rule] = []
     if mapping.nat {
-      rules.append(dnat(mapping, host: host, backend: backend))
+      rules.append(dnat(mapping, host: host, backend: mapping.backendPorts))
       if mapping.masquerade { rules.append(masquerade(mapping, host: host)) }
     }
     if mapping.proxy {

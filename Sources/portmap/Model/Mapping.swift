@@ -27,19 +27,18 @@ struct Mapping: Codable, Equatable, Sendable {
   var rules: [Rule] = []
   var status = Status.active
 
-  var hostPorts: PortRange? { PortRange(first: hostPort, last: hostPortEnd) }
-  var backendPorts: PortRange? { PortRange(first: backendPort, last: backendPortEnd) }
+  var hostPorts: PortRange { PortRange(first: hostPort, last: hostPortEnd) ?? .unknown }
+  var backendPorts: PortRange { PortRange(first: backendPort, last: backendPortEnd) ?? .unknown }
 }
 
 extension Mapping: CustomStringConvertible {
   /// The notation of `docker ps`: `8080->172.16.42.2:80/udp`.
   var description: String {
-    let backend = PortRange(first: backendPort, last: backendPortEnd).map { "\($0)" } ?? ""
-    return "\(frontend)->\(backendIP.bracketed):\(backend)\(transport.suffix)"
+    "\(frontend)->\(backendIP.bracketed):\(backendPorts)\(transport.suffix)"
   }
 
   /// `8080`, `127.0.0.1:8000-8010`: the host's side without the transport.
-  var frontend: String { "\(hostIP.prefix)\(hostPorts.map { "\($0)" } ?? "")" }
+  var frontend: String { "\(hostIP.prefix)\(hostPorts)" }
 
   /// What unmap takes to mean this mapping and no other: `8080/udp`.
   var target: String { frontend + transport.suffix }

@@ -14,12 +14,15 @@ struct StateFile {
   /// - Throws: StateError for a file that cannot be read or understood, or that a newer version wrote. It is left
   ///   as it is.
   func read() throws -> State {
-    let fresh = State(netnsCookie: clinux_netns_cookie(), bootID: Self.bootID)
+    let fresh = Self.fresh
     guard let file = try folder.open(file: Self.name, flags: O_RDONLY) else { return fresh }
     let bytes = try Files.contents(of: file)
     let state = try Self.decode(bytes, path: "\(folder.path)/\(Self.name)")
     return state.netnsCookie == fresh.netnsCookie && state.bootID == fresh.bootID ? state : fresh
   }
+
+  /// The state of a namespace that portmap has not been used in.
+  static var fresh: State { State(netnsCookie: clinux_netns_cookie(), bootID: bootID) }
 
   /// Reads the text of a state file.
   ///
