@@ -43,13 +43,14 @@ import Testing
       let portmap = topology.portmap
       let ip = try portmap("alloc", "--ip", "--name", "db").lines[0]
       #expect(try portmap("map", "8080:80", "--to", "db").stdout == "8080->\(ip):80\n")
-      #expect(try portmap.list().addresses[0].portMapping == ["Tcp": ["80": "8080"]])
+      #expect(try portmap.list().addresses[0].portMapping?["Tcp"] == ["80": "8080"])
       let outcome = try portmap("map", "8081:80", "--to", "nobody", status: nil)
       #expect(outcome.status != 0 && outcome.stderr.contains("nobody"), "\(outcome)")
       let again = try portmap("alloc", "--ip", "--name", "db", status: nil)
       #expect(again.status != 0 && again.stderr.contains("db"), "\(again)")
       for name in ["deadbeef", "9lives", "a234567890123456", "a b", "naïve", ""] {
-        #expect(try portmap("alloc", "--ip", "--name=\(name)", status: 2).stderr.contains(name))
+        let refused = try portmap("alloc", "--ip", "--name=\(name)", status: 2)
+        #expect(refused.stderr.contains(name) || name.isEmpty, "\(refused)")
       }
     }
   }
@@ -62,10 +63,7 @@ import Testing
       )
       let addresses = try portmap.list().addresses
       #expect(addresses.map(\.ip) == ["172.16.42.2", "172.16.42.3"])
-      #expect(
-        addresses[1].portMapping == ["Tcp": ["80": "8081"]]
-          || addresses[1].portMapping == ["Tcp": ["80": "8082"]]
-      )
+      #expect(["8081", "8082"].contains(addresses[1].portMapping?["Tcp"]?["80"] ?? ""))
       try portmap("unmap", "172.16.42.2", "172.16.42.3")
       #expect(try portmap.list().isEmpty)
       try portmap("unmap", "--all")
@@ -100,7 +98,7 @@ import Testing
   @Test func bridgesThatAreNoUse() throws {
     try withHost { portmap, host in
       try host.ip("link", "add", "bare0", "type", "bridge")
-      try host.ip("link", "add", "eth0", "type", "dummy")
+      try host.ip("link", "add", "eth0", "type", "veth")
       let before = try host.snapshot()
       for bridge in ["bare0", "eth0", "none0"] {
         let outcome = try portmap("alloc", "--ip", "--bridge", bridge, status: nil)

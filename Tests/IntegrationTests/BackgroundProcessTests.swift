@@ -88,7 +88,7 @@ import Testing
 
   @Test func itDiesOfNothingThatTheCallersTerminalSends() throws {
     try withHost { portmap, host in
-      try portmap.shell("\"$0\" alloc 8080; kill -HUP 0").expecting(128 + SIGHUP)
+      try portmap.shell("\"$0\" alloc 8080; kill -HUP 0", status: 128 + SIGHUP)
       #expect(try host.sockets(.tcp, 8080).count == 1)
       #expect(try host.processes().count == 1)
     }

@@ -12,7 +12,7 @@ import Testing
     try withHost { portmap, host in
       try host.ip(
         batch: [
-          "link add eth0 type dummy", "addr add 192.0.2.1/24 dev eth0", "link set eth0 up",
+          "link add eth0 type bridge", "addr add 192.0.2.1/24 dev eth0", "link set eth0 up",
           // None of these is in the way of any range.
           "route add default via 192.0.2.254", "route add unreachable default metric 4278198272",
           "route add blackhole 203.0.113.0/24", "route add 2001:db8::/32 dev eth0",
@@ -26,7 +26,7 @@ import Testing
   @Test func findsFurtherRanges() throws {
     try withHost { portmap, host in
       try host.ip(batch: [
-        "link add eth0 type dummy", "addr add 192.0.2.1/24 dev eth0", "link set eth0 up",
+        "link add eth0 type bridge", "addr add 192.0.2.1/24 dev eth0", "link set eth0 up",
         "route add 172.16.42.0/24 dev eth0", "route add 10.0.42.0/24 dev eth0",
         "route add 192.168.42.0/24 dev eth0",
       ])

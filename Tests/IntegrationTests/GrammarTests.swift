@@ -106,7 +106,7 @@ import Testing
     #expect(outcome.stderr.hasPrefix("portmap: "), "\(outcome)", sourceLocation: location)
     // What a terminal cannot show as it is may be quoted in another form.
     let visible = spec.trimmingCharacters(in: .whitespacesAndNewlines)
-    #expect(outcome.stderr.contains(visible), "\(outcome)", sourceLocation: location)
+    #expect(visible.isEmpty || outcome.stderr.contains(visible), "\(outcome)", sourceLocation: location)
   }
 
   private func expectNothingTried(

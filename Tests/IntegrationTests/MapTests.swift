@@ -66,7 +66,7 @@ import Testing
       let mapping = try #require(try portmap.map("80").first)
       #expect((50010...50011).contains(mapping.hostPort) && mapping.backendIP == Address.other)
       portmap.environment = ["PORTMAP_RANGE": "", "PORTMAP_TO": Address.other]
-      #expect(try #require(try portmap.map("80").first).hostPort > 50011)
+      #expect(try #require(try portmap.map("80").first).hostPort >= 49153)
     }
   }
 

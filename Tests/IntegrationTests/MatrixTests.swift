@@ -95,8 +95,9 @@ import Testing
       let servers = try topology.web.serveBoth(Address.web6, "80", name: "web")
       try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.web6)
       let address = try topology.host.linkLocalAddress("eth0")
+      let client = try topology.outside.linkLocalAddress("eth0")
       for transport in Transport.allCases {
-        let answer = try topology.outside.ask(transport, address + "%eth0", 8080)
+        let answer = try topology.outside.ask(transport, address + "%eth0", 8080, "--bind", client + "%eth0")
         #expect(answer.name == "web" && answer.peer == Address.bridge6, "\(answer)")
       }
       withExtendedLifetime(servers) {}

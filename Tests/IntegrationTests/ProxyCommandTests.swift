@@ -79,8 +79,6 @@ import Testing
       #expect(try topology.outside.ask(.tcp, Address.host, 8080).verdict == .refused)
       proxy.signal(SIGTERM)
       #expect(proxy.wait().status == 0)
-      // As many backends as sockets.
-      try portmap.run(["proxy", "10.99.0.2:80"], status: 2)
       withExtendedLifetime(servers) {}
     }
   }

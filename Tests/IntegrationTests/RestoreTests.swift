@@ -14,7 +14,7 @@ import Testing
       try host.exec("iptables", "-A", "FORWARD", "-j", "MINE")
       try host.exec("ip6tables", "-A", "INPUT", "-p", "udp", "--dport", "1", "-j", "DROP")
       let before = try host.snapshot()
-      try topology.portmap("map", "8080:80/tcp+udp", "8000-8999:8000-8999", "--to", Address.web)
+      try topology.portmap("map", "8080:80/tcp+udp", "9000-9999:9000-9999", "--to", Address.web)
       try topology.portmap(
         "map",
         "192.0.2.1:8081:80",
@@ -26,7 +26,7 @@ import Testing
       try topology.portmap("map", "8083:80/tcp+udp", "--to", Address.web6)
       let during = try host.snapshot()
       #expect(during != before && Set(during.rules).isSuperset(of: before.rules))
-      try topology.portmap("unmap", "8080", "8080/udp", "8000-8999")
+      try topology.portmap("unmap", "8080", "8080/udp", "9000-9999")
       try topology.portmap("unmap", "8081", "8082")
       try topology.portmap("unmap", "8083", "8083/udp")
       try host.expectUnchanged(before)

@@ -27,13 +27,14 @@ import Testing
       #expect(try topology.outside.ask(.tcp, Address.host, 8081).name == "other")
       try second("unmap", "--all")
       #expect(Set(try topology.host.rules()) == Set(firstAlone.rules))
-      #expect(try topology.host.processes().count == 1 + servers.count)
+      #expect(try topology.host.processes().count == 1)
       #expect(try topology.outside.ask(.tcp, Address.host, 8080).peer == Address.outside)
       try second("map", "8081:80", "--to", Address.other)
       try first("unmap", "--all")
       #expect(try topology.outside.ask(.tcp, Address.host, 8081).peer == Address.outside)
       try second("unmap", "8081")
-      #expect(try topology.host.snapshot() == before)
+      try topology.host.expectUnchanged(before)
+      withExtendedLifetime(servers) {}
     }
   }
 
@@ -115,7 +116,7 @@ import Testing
     // A /run of the test's own, in a mount namespace of each command's own.
     let script = "mount --bind \"$0\" /run && exec \"$@\""
     let portmaps = try ["h", "i"].map { role in
-      var portmap = Portmap(try Namespace(role, cleanup), state: "")
+      var portmap = Portmap(try Namespace(role, cleanup), state: "", cleanup)
       portmap.prefix = ["unshare", "--mount", "sh", "-c", script, run]
       return portmap
     }
@@ -138,8 +139,7 @@ import Testing
       try portmap("alloc", "8080")
       let cleanup = Cleanup()
       defer { cleanup.run() }
-      var elsewhere = Portmap(try Namespace("i", cleanup), state: portmap.state)
-      elsewhere.state = portmap.state + "-copy"
+      let elsewhere = Portmap(try Namespace("i", cleanup), state: portmap.state + "-copy", cleanup)
       try FileManager.default.createDirectory(
         atPath: elsewhere.state,
         withIntermediateDirectories: false,

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// What the probe exits with, so that a test can tell a refusal from a silence.
@@ -42,6 +43,7 @@ enum Command {
            probe ask tcp|udp ADDR PORT [--payload TEXT | --size N] [--read-first] [--bind ADDR[/PORT]]
            probe flood ADDR PORT [--until NAME] [--interval MILLISECONDS] [--bind ADDR[/PORT]]
            probe bind tcp|udp ADDR PORT [--reuse] [--v6only]
+           probe cookie
            probe activate tcp/ADDR/PORT|udp/ADDR/PORT... -- CMD ARG...
     all: [--timeout SECONDS] for an answer, [--lifetime SECONDS] for the whole
     """
@@ -56,6 +58,7 @@ enum Command {
       case "ask": try ask(options)
       case "flood": try flood(options)
       case "bind": try tryBinding(options)
+      case "cookie": say("\(clinux_netns_cookie())")
       case "activate": try activate(options)
       default: throw Ending(.usage, usage)
       }

@@ -11,9 +11,14 @@ struct Portmap {
   var prefix: [String] = []
   var binary = Tools.portmap
 
-  init(_ namespace: Namespace, state: String) {
+  init(_ namespace: Namespace, state: String, _ cleanup: Cleanup) {
     self.namespace = namespace
     self.state = state
+    cleanup.add {
+      // The namespace's lock, which is kept apart from the state folders.
+      let cookie = try namespace.exec(Tools.probe, "cookie").lines[0]
+      try? FileManager.default.removeItem(atPath: "/run/portmap/netns-" + cookie)
+    }
   }
 
   /// Runs one command line to its end; the status is that expected, nil for any.
@@ -45,6 +50,7 @@ struct Portmap {
   }
 
   /// Runs a shell script in which `"$0"` is the program.
+  @discardableResult
   func shell(
     _ script: String,
     status: Int32? = 0,

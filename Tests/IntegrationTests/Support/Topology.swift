@@ -36,7 +36,7 @@ final class Topology {
     outside = try Namespace("o", cleanup)
     web = try Namespace("w", cleanup)
     other = try Namespace("g", cleanup)
-    portmap = Portmap(host, state: folder + "/state")
+    portmap = Portmap(host, state: folder + "/state", cleanup)
     try host.ip(batch: [
       "link add eth0 type veth peer name eth0 netns \(outside.name)",
       "addr add \(Address.host)/24 dev eth0",
@@ -75,7 +75,8 @@ final class Topology {
   /// A copy of the program that ordinary users can run, wherever the original lies.
   func readableBinary() throws -> String {
     let copy = folder + "/portmap"
-    try FileManager.default.copyItem(atPath: Tools.portmap, toPath: copy)
+    // By another process: a program that this one had open for writing, a child of it could still have open.
+    try run(["sh", "-c", "ln \"$0\" \"$1\" 2>/dev/null || cp \"$0\" \"$1\"", Tools.portmap, copy])
     return copy
   }
 
@@ -102,7 +103,7 @@ func withHost(_ body: (Portmap, Namespace) throws -> Void) throws {
   defer { cleanup.run() }
   let folder = try makeFolder(cleanup)
   let host = try Namespace("h", cleanup)
-  try body(Portmap(host, state: folder + "/state"), host)
+  try body(Portmap(host, state: folder + "/state", cleanup), host)
 }
 
 /// Makes a temporary folder that others can pass through but not write to.
