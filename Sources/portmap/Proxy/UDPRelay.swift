@@ -63,9 +63,9 @@ final class UDPRelay {
   }
 
   /// Forgets the clients of the leases that `matches` picks.
-  func closeClients(where matches: (Int) -> Bool) {
-    answers = []
-    outbound?.clear()
+  func close(where matches: (Int) -> Bool) {
+    // Other leases' answers are among those that wait for the turn's end.
+    sendAnswers()
     for client in table.clients(where: { matches($0.frontend.lease) }) { forget(client) }
     releaseIfIdle()
   }
