@@ -1,6 +1,47 @@
-# Each target installs the Debian packages that it needs and lacks.
-STATIC = -Xswiftc -static-executable -Xlinker -s -Xlinker --gc-sections
+# build, test, demo, lint, install, clean. Each installs the Debian packages that it needs and lacks.
 
-build:
-	swift build -c release $(STATIC)
+SHELL = /bin/bash
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+# One static executable that runs on any Linux of its processor. The linker's warnings about functions that want the
+# shared C library mean nothing here: none of them is called.
+STATIC = -Xswiftc -static-executable -Xlinker -s -Xlinker --gc-sections
+BINARY = .build/release/portmap
+
+# $(call need,program:package ...): installs the packages whose programs are not there.
+define need
+@missing=""; for pair in $(1); do \
+  PATH="$$PATH:/usr/sbin:/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; done; \
+if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -qq && \
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+endef
+
+TOOLS = iptables:iptables ip:iproute2 conntrack:conntrack
+
 .PHONY: build
+build:
+	swift build -c release --product portmap $(STATIC)
+
+.PHONY: test
+test: lint build
+	$(call need,$(TOOLS) nsenter:util-linux ss:iproute2 python3:python3)
+	swift build --build-tests
+	PORTMAP_BINARY=$(CURDIR)/$(BINARY) swift test
+
+.PHONY: lint
+lint:
+	swift format lint --strict --recursive Package.swift Sources Tests
+
+.PHONY: demo
+demo: build
+	$(call need,$(TOOLS) busybox:busybox dnsmasq:dnsmasq-base curl:curl dig:bind9-dnsutils)
+	Tests/demo $(BINARY)
+
+.PHONY: install
+install: build
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/portmap
+
+.PHONY: clean
+clean:
+	rm -rf .build

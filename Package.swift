@@ -10,6 +10,7 @@ let package = Package(
     .executableTarget(name: "portmap", dependencies: ["CLinux"], swiftSettings: strict),
     .testTarget(name: "PortmapTests", dependencies: ["portmap"], swiftSettings: strict),
     .testTarget(name: "IntegrationTests", dependencies: ["CLinux"], swiftSettings: strict),
+    .executableTarget(name: "probe", dependencies: ["CLinux"], path: "Tests/Probe", swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )

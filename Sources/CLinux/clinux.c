@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -46,7 +47,7 @@ int clinux_close_range(unsigned int first, unsigned int last, unsigned int flags
   return (int)syscall(SYS_close_range, first, last, flags);
 }
 
-int clinux_memfd_create(const char *name, unsigned int flags) { return memfd_create(name, flags); }
+int clinux_memory_file(const char *name) { return memfd_create(name, MFD_CLOEXEC); }
 
 int clinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
@@ -201,6 +202,15 @@ static volatile sig_atomic_t caught;
 
 static void note(int signal) {
   if (!caught) caught = signal;
+}
+
+int clinux_termination_descriptor(void) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  if (sigprocmask(SIG_BLOCK, &set, NULL) != 0) return -1;
+  return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 static void tick(int signal) { (void)signal; }

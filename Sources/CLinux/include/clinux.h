@@ -31,7 +31,8 @@ ssize_t clinux_splice(int in, int out, size_t length, unsigned int flags);
 int clinux_recvmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count, int flags);
 int clinux_sendmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count, int flags);
 int clinux_close_range(unsigned int first, unsigned int last, unsigned int flags);
-int clinux_memfd_create(const char *name, unsigned int flags);
+/// A file that lives in memory and goes with its last descriptor (memfd_create(2)), close-on-exec.
+int clinux_memory_file(const char *name);
 int clinux_pidfd_open(pid_t pid);
 int clinux_pidfd_send_signal(int pidfd, int signal);
 
@@ -76,6 +77,8 @@ int clinux_catch_signals(void);
 int clinux_caught_signal(void);
 /// Restores the default action of `signal` and raises it.
 void clinux_die_of(int signal);
+/// Blocks INT and TERM and returns a descriptor that becomes readable when one of them arrives (signalfd(2)).
+int clinux_termination_descriptor(void);
 /// Interrupts blocking system calls every `milliseconds` (SIGALRM, no effect of its own); 0 stops that.
 int clinux_set_ticks(int milliseconds);
 

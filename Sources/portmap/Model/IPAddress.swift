@@ -89,7 +89,8 @@ extension IPAddress: Codable {
     let text = try decoder.singleValueContainer().decode(String.self)
     guard let address = IPAddress(text) else {
       throw DecodingError.dataCorrupted(
-        .init(codingPath: decoder.codingPath, debugDescription: "not an IP address: \(text)"))
+        .init(codingPath: decoder.codingPath, debugDescription: "not an IP address: \(text)")
+      )
     }
     self = address
   }

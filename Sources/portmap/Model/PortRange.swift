@@ -6,6 +6,9 @@ struct PortRange: Hashable, Sendable {
   /// Ports that are given out where nobody asked for one: IANA's dynamic ports without 49152, as docker had them.
   static let automatic = PortRange(uncheckedFirst: 49153, last: 65535)
 
+  /// Stands for ports that are yet to be allocated, in what a dry run shows.
+  static let unknown = PortRange(uncheckedFirst: 0, last: 0)
+
   /// Nil unless 1 <= first <= last.
   init?(first: UInt16, last: UInt16) {
     guard first > 0, first <= last else { return nil }

@@ -55,7 +55,11 @@ extension Subnet: Codable {
     let text = try decoder.singleValueContainer().decode(String.self)
     guard let subnet = Subnet(text) else {
       throw DecodingError.dataCorrupted(
-        .init(codingPath: decoder.codingPath, debugDescription: "not an address with a prefix length: \(text)"))
+        .init(
+          codingPath: decoder.codingPath,
+          debugDescription: "not an address with a prefix length: \(text)"
+        )
+      )
     }
     self = subnet
   }

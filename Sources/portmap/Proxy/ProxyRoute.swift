@@ -1,10 +1,5 @@
 import Glibc
 
-/// The versions of the PROXY protocol header, by the names of the command line.
-enum ProxyProtocol: String, Sendable {
-  case v1, v2
-}
-
 /// Where the traffic of one frontend socket goes, and how.
 struct ProxyRoute: Sendable {
   let transport: Transport

@@ -10,7 +10,9 @@ final class Descriptor {
   }
 
   /// Takes over what a system call returned, or throws its errno.
-  convenience init(_ name: StaticString, about subject: String? = nil, _ body: () -> Int32) throws(SystemError) {
+  convenience init(_ name: StaticString, about subject: String? = nil, _ body: () -> Int32)
+    throws(SystemError)
+  {
     self.init(owning: try syscall(name, about: subject, body))
   }
 

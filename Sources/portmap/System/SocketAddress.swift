@@ -37,7 +37,9 @@ struct SocketAddress: Hashable, Sendable {
       v4.sin_port = port.bigEndian
       v4.sin_addr.s_addr = UInt32(truncatingIfNeeded: ip.value).bigEndian
       return withUnsafePointer(to: v4) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          body($0, socklen_t(MemoryLayout<sockaddr_in>.size))
+        }
       }
     }
     var v6 = sockaddr_in6()
@@ -46,7 +48,9 @@ struct SocketAddress: Hashable, Sendable {
     v6.sin6_scope_id = scope
     withUnsafeMutableBytes(of: &v6.sin6_addr) { $0.storeBytes(of: ip.value.bigEndian, as: UInt128.self) }
     return withUnsafePointer(to: v6) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_in6>.size)) }
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        body($0, socklen_t(MemoryLayout<sockaddr_in6>.size))
+      }
     }
   }
 

@@ -22,7 +22,9 @@ struct SystemError: Error, Equatable, CustomStringConvertible {
 @discardableResult
 @inline(__always)
 func syscall<Result: FixedWidthInteger & SignedInteger>(
-  _ name: StaticString, about subject: @autoclosure () -> String? = nil, _ body: () -> Result
+  _ name: StaticString,
+  about subject: @autoclosure () -> String? = nil,
+  _ body: () -> Result
 ) throws(SystemError) -> Result {
   while true {
     let result = body()
@@ -37,11 +39,12 @@ func syscall<Result: FixedWidthInteger & SignedInteger>(
 /// The same for calls on sockets and pipes that do not block: nil stands for "not now" (EAGAIN).
 @inline(__always)
 func nonblocking<Result: FixedWidthInteger & SignedInteger>(
-  _ name: StaticString, _ body: () -> Result
+  _ name: StaticString,
+  _ body: () -> Result
 ) throws(SystemError) -> Result? {
   do {
     return try syscall(name, body)
-  } catch where error.errno == EAGAIN {
+  } catch  where error.errno == EAGAIN {
     return nil
   }
 }

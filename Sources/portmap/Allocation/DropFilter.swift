@@ -1,0 +1,41 @@
+import CLinux
+import Glibc
+
+/// What keeps a held socket from answering anybody: a classic BPF filter that drops every packet.
+///
+/// Linux 6.18 lets only CAP_NET_ADMIN put one on a TCP socket. Without it the socket demands the hop limit that no
+/// packet but a neighbour's can have and that none has by default, 255 (IP_MINTTL, IPV6_MINHOPCOUNT): the kernel drops
+/// all else as silently.
+enum DropFilter {
+  /// <linux/in.h> and <linux/in6.h> have these; Glibc's overlay has not.
+  private static let ipMinTTL: Int32 = 21
+  private static let ipv6MinHopCount: Int32 = 73
+
+  static func attach(to socket: Descriptor, _ family: IPAddress.Family) throws(SystemError) {
+    do {
+      try syscall("setsockopt") { clinux_attach_drop_filter(socket.raw) }
+    } catch  where error.errno == EPERM {
+      try demandHops(255, of: socket, family)
+    }
+  }
+
+  static func detach(from socket: Descriptor) throws(SystemError) {
+    do {
+      try syscall("setsockopt") { clinux_detach_filter(socket.raw) }
+    } catch  where error.errno == ENOENT {
+      let family: IPAddress.Family = try SocketAddress.local(of: socket)?.ip.family ?? .v4
+      try demandHops(0, of: socket, family)
+    }
+  }
+
+  /// An IPv6 socket may be a dual-stack one: both options are set on it.
+  private static func demandHops(_ count: Int32, of socket: Descriptor, _ family: IPAddress.Family)
+    throws(SystemError)
+  {
+    var count = count
+    let length = socklen_t(MemoryLayout<Int32>.size)
+    try syscall("setsockopt") { setsockopt(socket.raw, Int32(IPPROTO_IP), ipMinTTL, &count, length) }
+    guard family == .v6 else { return }
+    try syscall("setsockopt") { setsockopt(socket.raw, Int32(IPPROTO_IPV6), ipv6MinHopCount, &count, length) }
+  }
+}

@@ -1,0 +1,61 @@
+import CLinux
+import Glibc
+
+/// Starts background processes.
+enum HolderLauncher {
+  /// The hidden command that such a process runs, and the descriptors that it finds.
+  static let command = "hold"
+  static let setupDescriptor: Int32 = 3
+  static let controlDescriptor: Int32 = 4
+
+  /// The numbers that systemd gives to users that exist only while a service runs: nobody else has them.
+  private static let userIDs: ClosedRange<UInt32> = 61184...65519
+
+  /// Starts a process that holds nothing yet and ends when the client goes without having said `begin`.
+  ///
+  /// - Returns: The process, and the client that talks to it.
+  static func launch(id: String, in folder: Descriptor) throws -> (ProcessIdentity, HolderClient) {
+    let name = HolderClient.socketName(id)
+    let control = try UnixSocket.listen(on: name, in: folder)
+    let (mine, theirs) = try UnixSocket.pair()
+    let null = try Descriptor("open", about: "/dev/null") { open("/dev/null", O_RDWR | O_CLOEXEC) }
+    let words = ["portmap", command, id, "\(geteuid())", "\(userID())"]
+    let arguments = words.map { strdup($0) } + [nil]
+    defer { for argument in arguments { free(argument) } }
+    let environment: [UnsafeMutablePointer<CChar>?] = [nil]
+    let descriptors = [null.raw, null.raw, null.raw, theirs.raw, control.raw]
+    var pid: pid_t = 0
+    let error = clinux_spawn_daemon(
+      "/proc/self/exe",
+      arguments,
+      environment,
+      descriptors,
+      Int32(descriptors.count),
+      &pid
+    )
+    guard error == 0 else {
+      unlinkat(folder.raw, name, 0)
+      throw SystemError(call: "posix_spawn", errno: error, subject: "background process")
+    }
+    guard let process = ProcessIdentity(pid: pid) else {
+      unlinkat(folder.raw, name, 0)
+      throw HolderError(id: id, problem: "it ended at once")
+    }
+    return (process, try HolderClient(id: id, socket: mine))
+  }
+
+  /// A user that has neither a process nor a file: root's processes become it. Others stay who they are (0).
+  private static func userID() -> UInt32 {
+    guard geteuid() == 0 else { return 0 }
+    var taken: Set<UInt32> = []
+    for name in Files.names(in: "/proc") ?? [] where name.utf8.first.map({ $0 < 58 }) ?? false {
+      var status = stat()
+      if stat("/proc/\(name)/task/\(name)", &status) == 0 { taken.insert(status.st_uid) }
+    }
+    let start = UInt32.random(in: userIDs)
+    let candidates = Array(start...userIDs.upperBound) + Array(userIDs.lowerBound..<start)
+    return candidates.first { id in
+      !taken.contains(id) && access("/run/systemd/dynamic-uid/\(id)", F_OK) != 0
+    } ?? start
+  }
+}

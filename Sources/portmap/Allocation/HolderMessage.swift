@@ -1,0 +1,103 @@
+/// The control protocol of the background process, version 1: a message a request, and one or more in answer.
+enum HolderMessage: Equatable {
+  /// Sockets for leases come with the message, in the leases' order: `count` of them for each, from the lease's
+  /// `offset`th port on. Answered by `done`.
+  case hold([Part])
+  /// Serve from now on, and live on when the one who says so has ended. Answered by `done`.
+  case begin
+  /// Asks for copies of a lease's sockets. Answered by `sockets`, as often as it takes.
+  case take(lease: String)
+  /// Close the sockets and connections of these leases; the process ends with the last. Answered by `done`.
+  case release(leases: [String])
+  /// Asks for what is held. Answered by `described`, as often as it takes, an empty one at the end.
+  case describe
+
+  case done
+  case sockets(remaining: UInt32)
+  case described([Lease])
+  case refused
+
+  struct Part: Equatable {
+    let lease: Lease
+    let offset: UInt16
+    let count: UInt16
+  }
+
+  static let version: UInt8 = 1
+  /// How many leases, or ids of them, go into a message: 57 bytes each at most.
+  static let leasesPerMessage = 250
+
+  var bytes: [UInt8] {
+    var writer = ByteWriter()
+    writer.put(Self.version)
+    switch self {
+    case .hold(let parts):
+      writer.put(UInt8(1))
+      for part in parts {
+        part.lease.encode(to: &writer)
+        writer.put(part.offset)
+        writer.put(part.count)
+      }
+    case .begin: writer.put(UInt8(2))
+    case .take(let lease):
+      writer.put(UInt8(3))
+      writer.put(id: lease)
+    case .release(let leases):
+      writer.put(UInt8(4))
+      for lease in leases { writer.put(id: lease) }
+    case .describe: writer.put(UInt8(5))
+    case .done: writer.put(UInt8(128))
+    case .sockets(let remaining):
+      writer.put(UInt8(129))
+      writer.put(remaining)
+    case .described(let leases):
+      writer.put(UInt8(130))
+      for lease in leases { lease.encode(to: &writer) }
+    case .refused: writer.put(UInt8(131))
+    }
+    return writer.bytes
+  }
+
+  /// Nil for what is no message of this version.
+  init?(_ bytes: [UInt8]) {
+    var reader = ByteReader(bytes[...])
+    guard reader.number(UInt8.self) == Self.version, let kind = reader.number(UInt8.self) else { return nil }
+    switch kind {
+    case 1:
+      var parts: [Part] = []
+      while !reader.isAtEnd {
+        guard let lease = Lease(from: &reader), let offset = reader.number(UInt16.self),
+          let count = reader.number(UInt16.self)
+        else { return nil }
+        parts.append(Part(lease: lease, offset: offset, count: count))
+      }
+      self = .hold(parts)
+    case 2: self = .begin
+    case 3:
+      guard let id = reader.id() else { return nil }
+      self = .take(lease: id)
+    case 4:
+      var ids: [String] = []
+      while !reader.isAtEnd {
+        guard let id = reader.id() else { return nil }
+        ids.append(id)
+      }
+      self = .release(leases: ids)
+    case 5: self = .describe
+    case 128: self = .done
+    case 129:
+      guard let remaining = reader.number(UInt32.self) else { return nil }
+      self = .sockets(remaining: remaining)
+    case 130:
+      var leases: [Lease] = []
+      while !reader.isAtEnd {
+        guard let lease = Lease(from: &reader) else { return nil }
+        leases.append(lease)
+      }
+      self = .described(leases)
+    case 131: self = .refused
+    default: return nil
+    }
+    guard reader.isAtEnd else { return nil }
+  }
+}

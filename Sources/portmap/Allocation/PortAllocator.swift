@@ -1,0 +1,180 @@
+import Glibc
+
+/// A run of ports that is wanted on some addresses for some transports: the same numbers everywhere.
+struct PortRequest {
+  enum Choice: Equatable {
+    /// These and no others.
+    case exactly(PortRange)
+    /// The lowest ones of a range that somebody named.
+    case lowest(of: PortRange)
+    /// The next ones after those that were given out last, reserved ones (net.ipv4.ip_local_reserved_ports) left out.
+    case next(in: PortRange)
+  }
+
+  let choice: Choice
+  /// How many consecutive ports.
+  let width: Int
+  let hosts: [HostAddress]
+  let transports: [Transport]
+}
+
+/// Ports that are held: the sockets of one request.
+struct HeldPorts {
+  let ports: PortRange
+  /// One list for each address and transport, the addresses outermost; a socket a port in each.
+  let sockets: [(host: HostAddress, transport: Transport, sockets: [Descriptor])]
+  /// The reservations that were taken over; whoever holds them has to let go in the end.
+  let taken: [Reservation]
+}
+
+enum AllocationError: Error {
+  /// portmap itself has given it out.
+  case given(port: String, owner: PortLedger.Owner)
+  /// Another process has it.
+  case inUse(port: String, transport: Transport, number: UInt16)
+  case noneFree(of: PortRange, width: Int, transports: [Transport])
+  case system(port: String, SystemError)
+}
+
+/// Finds and holds ports, trying the next where another process has one: the kernel's bind and listen decide, and
+/// nothing else can.
+struct PortAllocator {
+  let ledger: PortLedger
+  /// Ports that are never chosen by themselves.
+  let reservedPorts: [PortRange]
+  /// Fetches the socket of a reservation from its holder; nil where reservations are not for the taking.
+  let takeOver: ((Reservation) throws -> Descriptor)?
+  /// The last port that was given out by itself, by transport.
+  var cursors: [String: UInt16]
+  /// Whether nothing is to be held: conflicts with what portmap has given out are found, ports are not chosen.
+  var isPreview = false
+
+  mutating func hold(_ request: PortRequest) throws -> HeldPorts {
+    switch request.choice {
+    case .lowest where isPreview, .next where isPreview:
+      let sockets = request.hosts.flatMap { host in request.transports.map { (host, $0, [Descriptor]()) } }
+      return HeldPorts(ports: .unknown, sockets: sockets, taken: [])
+    case .exactly(let ports):
+      return try take(ports, request)
+    case .lowest(let range):
+      return try search(request, range, starts: [(range.first, range.last)]) { transport, host, port in
+        ledger.owner(transport, host, port) != nil
+      }
+    case .next(let range):
+      let cursor = request.transports.first.flatMap { cursors[$0.rawValue] } ?? 0
+      let begin = range.contains(cursor) && cursor < range.last ? cursor + 1 : range.first
+      var starts = [(begin, range.last)]
+      if begin > range.first { starts.append((range.first, begin - 1)) }
+      let held = try search(request, range, starts: starts) { transport, _, port in
+        ledger.isGiven(transport, port) || reservedPorts.contains { $0.contains(port) }
+      }
+      for transport in request.transports { cursors[transport.rawValue] = held.ports.last }
+      return held
+    }
+  }
+
+  /// Holds ports that somebody named, reserved ones of the same address by taking them over.
+  private func take(_ ports: PortRange, _ request: PortRequest) throws -> HeldPorts {
+    var held: [(HostAddress, Transport, [Descriptor])] = []
+    var taken: [Reservation] = []
+    for host in request.hosts {
+      for transport in request.transports {
+        var sockets: [Descriptor] = []
+        for port in ports.ports {
+          switch ledger.owner(transport, host, port) {
+          case .reservation(let reservation)? where reservation.hostIP == host && takeOver != nil:
+            taken.append(reservation)
+            if !isPreview, let socket = try takeOver?(reservation) { sockets.append(socket) }
+          case let owner?:
+            throw AllocationError.given(port: name(host, port, transport), owner: owner)
+          case nil where isPreview: break
+          case nil:
+            guard let socket = try reserve(transport, host, port) else {
+              throw AllocationError.inUse(
+                port: name(host, port, transport),
+                transport: transport,
+                number: port
+              )
+            }
+            sockets.append(socket)
+          }
+        }
+        held.append((host, transport, sockets))
+      }
+    }
+    return HeldPorts(ports: ports, sockets: held, taken: taken)
+  }
+
+  /// Tries every run of the wanted width that begins in `starts`, in order, and ends in `range`.
+  private func search(
+    _ request: PortRequest,
+    _ range: PortRange,
+    starts: [(UInt16, UInt16)],
+    isOut: (Transport, HostAddress, UInt16) -> Bool
+  ) throws -> HeldPorts {
+    for (low, high) in starts {
+      var first = low
+      while first <= high, let ports = PortRange(first: first, count: request.width), range.contains(ports) {
+        try Interruption.check()
+        switch try attempt(ports, request, isOut) {
+        case .success(let held): return held
+        case .failure(let stranger):
+          // Every run up to the port that is taken contains it.
+          guard stranger.port < UInt16.max else { break }
+          first = stranger.port + 1
+          continue
+        }
+        break
+      }
+    }
+    throw AllocationError.noneFree(of: range, width: request.width, transports: request.transports)
+  }
+
+  private struct Taken: Error { let port: UInt16 }
+
+  private func attempt(
+    _ ports: PortRange,
+    _ request: PortRequest,
+    _ isOut: (Transport, HostAddress, UInt16) -> Bool
+  ) throws -> Result<HeldPorts, Taken> {
+    for port in ports.ports.reversed() {
+      for transport in request.transports where request.hosts.contains(where: { isOut(transport, $0, port) })
+      {
+        return .failure(Taken(port: port))
+      }
+    }
+    var held: [(HostAddress, Transport, [Descriptor])] = []
+    for host in request.hosts {
+      for transport in request.transports {
+        var sockets: [Descriptor] = []
+        for port in ports.ports {
+          guard let socket = try reserve(transport, host, port) else { return .failure(Taken(port: port)) }
+          sockets.append(socket)
+        }
+        held.append((host, transport, sockets))
+      }
+    }
+    return .success(HeldPorts(ports: ports, sockets: held, taken: []))
+  }
+
+  /// Nil where another process has the port.
+  private func reserve(_ transport: Transport, _ host: HostAddress, _ port: UInt16) throws -> Descriptor? {
+    do {
+      return try PortSocket.reserve(transport, host, port)
+    } catch  where error.errno == EADDRINUSE {
+      return nil
+    } catch {
+      throw AllocationError.system(port: name(host, port, transport), error)
+    }
+  }
+
+  private func name(_ host: HostAddress, _ port: UInt16, _ transport: Transport) -> String {
+    "\(host.prefix)\(port)/\(transport.rawValue)"
+  }
+
+  /// Reads net.ipv4.ip_local_reserved_ports: `8080,9000-9010`.
+  static func reservedPorts() -> [PortRange] {
+    (Files.word(of: "/proc/sys/net/ipv4/ip_local_reserved_ports") ?? "").split(separator: ",")
+      .compactMap { PortRange($0) }
+  }
+}

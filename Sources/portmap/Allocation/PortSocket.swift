@@ -1,0 +1,96 @@
+import Glibc
+
+/// The sockets by which ports are held.
+///
+/// The only viable way to allocate a port is to bind it and, where the transport listens, to listen on it: bound with
+/// SO_REUSEADDR alone it could still be taken. A classic BPF filter that drops everything is set *before* the bind, so
+/// that nothing is answered and nothing queues up until the filter is detached (moby's OS port allocator of 2025).
+enum PortSocket {
+  /// Binds a port and holds it behind the drop filter.
+  ///
+  /// `HostAddress.every` is one dual-stack socket on `::`, which keeps everybody else off every address of both
+  /// families; `0.0.0.0` where the kernel has no IPv6. A loopback address is bound to the device `lo` as well:
+  /// nothing on the network reaches it even where `route_localnet` is set.
+  ///
+  /// - Throws: SystemError: EADDRINUSE where somebody else has it, EACCES for a low port, EADDRNOTAVAIL for an
+  ///   address that the host does not have, EPROTONOSUPPORT for SCTP without kernel support.
+  static func reserve(_ transport: Transport, _ host: HostAddress, _ port: UInt16) throws(SystemError)
+    -> Descriptor
+  {
+    let name = "\(host.prefix)\(port)\(transport.suffix)"
+    guard let address = host.address else {
+      do {
+        let every = try make(transport, .v6, onlyV6: false, name)
+        return try bound(every, transport, SocketAddress(.anyV6, port: port), name)
+      } catch  where error.errno == EAFNOSUPPORT {
+        let every = try make(transport, .v4, onlyV6: false, name)
+        return try bound(every, transport, SocketAddress(.anyV4, port: port), name)
+      }
+    }
+    let socket = try make(transport, address.family, onlyV6: address.family == .v6, name)
+    if address.isLoopback {
+      try syscall("setsockopt", about: name) { setsockopt(socket.raw, SOL_SOCKET, SO_BINDTODEVICE, "lo", 2) }
+    }
+    return try bound(socket, transport, SocketAddress(address, port: port), name)
+  }
+
+  private static func make(
+    _ transport: Transport,
+    _ family: IPAddress.Family,
+    onlyV6: Bool,
+    _ name: String
+  ) throws(SystemError) -> Descriptor {
+    let type = transport == .udp ? SOCK_DGRAM : SOCK_STREAM
+    let flags = Int32(type.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
+    let proto = transport == .sctp ? Int32(IPPROTO_SCTP) : 0
+    let socket = try Descriptor("socket", about: name) {
+      Glibc.socket(family == .v4 ? AF_INET : AF_INET6, flags, proto)
+    }
+    if family == .v6 { try set(socket, Int32(IPPROTO_IPV6), IPV6_V6ONLY, onlyV6 ? 1 : 0, name) }
+    switch transport {
+    case .tcp:
+      // Without it a port with connections in TIME_WAIT could not be had.
+      try set(socket, SOL_SOCKET, SO_REUSEADDR, 1, name)
+    case .udp:
+      // Never SO_REUSEADDR: others who set it too would share the port. The proxy must know where a client wrote to.
+      if family == .v4 {
+        try set(socket, Int32(IPPROTO_IP), IP_PKTINFO, 1, name)
+      } else {
+        try set(socket, Int32(IPPROTO_IPV6), IPV6_RECVPKTINFO, 1, name)
+      }
+    case .sctp: break
+    }
+    return socket
+  }
+
+  private static func bound(
+    _ socket: Descriptor,
+    _ transport: Transport,
+    _ address: SocketAddress,
+    _ name: String
+  ) throws(SystemError) -> Descriptor {
+    try DropFilter.attach(to: socket, address.ip.family)
+    try syscall("bind", about: name) { address.withSockaddr { bind(socket.raw, $0, $1) } }
+    if transport.isConnectionOriented {
+      // Two sockets with SO_REUSEADDR can both be bound; the second that listens is told EADDRINUSE.
+      try syscall("listen", about: name) { listen(socket.raw, backlog) }
+    }
+    return socket
+  }
+
+  /// As many waiting connections as the administrator allows.
+  private static let backlog = Files.word(of: "/proc/sys/net/core/somaxconn").flatMap { Int32($0) } ?? 4096
+
+  private static func set(
+    _ socket: Descriptor,
+    _ level: Int32,
+    _ option: Int32,
+    _ value: Int32,
+    _ name: String
+  ) throws(SystemError) {
+    var value = value
+    try syscall("setsockopt", about: name) {
+      setsockopt(socket.raw, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
+    }
+  }
+}

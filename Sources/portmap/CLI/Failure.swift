@@ -1,0 +1,145 @@
+import Glibc
+
+/// How a run of portmap ends; the table is part of the contract with scripts.
+enum ExitStatus: Int32 {
+  case success = 0
+  case failed = 1
+  case usage = 2
+  case conflict = 3
+  case notPermitted = 4
+  case nothingMatched = 5
+}
+
+/// What a person is told when a command fails, and what the shell is told.
+struct Failure: Error {
+  let status: ExitStatus
+  let message: String
+  var hint: String?
+
+  init(_ status: ExitStatus, _ message: String, hint: String? = nil) {
+    self.status = status
+    self.message = message
+    self.hint = hint
+  }
+
+  static func usage(_ message: String, hint: String? = nil) -> Failure {
+    Failure(.usage, message, hint: hint)
+  }
+
+  /// Runs `body` and puts what it throws into words; a signal's arrival passes as it is.
+  static func wrapping<Result>(_ task: String, _ body: () throws -> Result) throws -> Result {
+    do {
+      return try body()
+    } catch let interruption as Interruption {
+      throw interruption
+    } catch {
+      throw Failure(error, doing: task)
+    }
+  }
+
+  /// Puts any error that the parts throw into words.
+  ///
+  /// - Parameter task: What could not be done because of it: `map 8080/udp`.
+  init(_ error: any Error, doing task: String) {
+    let cannot = "cannot \(task)"
+    switch error {
+    case let failure as Failure: self = failure
+    case let error as SpecError: self = .usage("invalid spec '\(error.text)': expected \(error.expected)")
+    case let error as AllocationError: self.init(error, task)
+    case let error as ProgramError: self.init(error, cannot)
+    case let error as NetworkError: self.init(error, cannot)
+    case let error as SystemError:
+      let permission = error.errno == EPERM || error.errno == EACCES
+      self.init(permission ? .notPermitted : .failed, "\(cannot): \(error)")
+    case let error as StateError:
+      self.init(error.isPermission ? .notPermitted : .failed, "\(cannot): \(error.path): \(error.problem)")
+    case let error as HolderError:
+      self.init(.failed, "\(cannot): background process \(error.id): \(error.problem)")
+    case let error as DescriptorLimitError:
+      self.init(
+        .failed,
+        "\(cannot): it needs \(error.needed) open files; the limit is \(error.hardLimit)",
+        hint: "raise it with ulimit -Hn \(error.needed)"
+      )
+    case FirewallError.backendChanged(let from, let to):
+      self.init(
+        .failed,
+        "\(cannot): the rules that are there were made with iptables (\(from)), but iptables is now (\(to))",
+        hint: "switch iptables back, or unmap everything with it first"
+      )
+    default: self.init(.failed, "\(cannot): \(error)")
+    }
+  }
+
+  /// The port is named here, whatever the specs were: only the verb of the task stays.
+  private init(_ error: AllocationError, _ task: String) {
+    let cannot = "cannot \(task.prefix { $0 != " " })"
+    switch error {
+    case .given(let port, let owner):
+      self.init(.conflict, "\(cannot) \(port): \(owner)")
+    case .inUse(let port, let transport, let number):
+      let owner = PortUser.find(transport, number)
+      self.init(
+        .conflict,
+        "\(cannot) \(port): address already in use",
+        hint: owner.map { "\($0) has it; another port may be free: 0 allocates one" }
+      )
+    case .noneFree(let range, let width, let transports):
+      let names = transports.map(\.rawValue).joined(separator: "+")
+      let what = width == 1 ? "no free \(names) port" : "no \(width) free consecutive \(names) ports"
+      self.init(.conflict, "cannot \(task): \(what) in \(range)")
+    case .system(let port, let error):
+      switch error.errno {
+      case EACCES, EPERM:
+        self.init(
+          .notPermitted,
+          "\(cannot) \(port): \(error.reason)",
+          hint: "ports below net.ipv4.ip_unprivileged_port_start need root"
+        )
+      case EADDRNOTAVAIL:
+        self.init(.failed, "\(cannot) \(port): that is no address of this host")
+      case EPROTONOSUPPORT, ESOCKTNOSUPPORT:
+        self.init(.failed, "\(cannot) \(port): this kernel has no SCTP sockets", hint: "modprobe sctp")
+      case EMFILE, ENFILE:
+        self.init(.failed, "\(cannot) \(port): \(error.reason)", hint: "raise the limit with ulimit -n")
+      default:
+        self.init(.failed, "\(cannot) \(port): \(error.reason)")
+      }
+    }
+  }
+
+  private init(_ error: ProgramError, _ cannot: String) {
+    switch error {
+    case .notFound(let program): self.init(.failed, "\(cannot): command not found: \(program)")
+    case .notStarted(let program, let reason): self.init(.failed, "\(cannot): \(program): \(reason)")
+    case .timedOut(let program, let seconds):
+      self.init(.failed, "\(cannot): \(program) did not end within \(seconds) seconds and was killed")
+    case .failed(let program, let status, let stderr):
+      let words = stderr.split(separator: "\n").joined(separator: "\n  ")
+      self.init(
+        .failed,
+        "\(cannot): \(program) failed with status \(status)\(words.isEmpty ? "" : ": \(words)")"
+      )
+    }
+  }
+
+  private init(_ error: NetworkError, _ cannot: String) {
+    switch error {
+    case .noSuchBridge(let name): self.init(.failed, "\(cannot): there is no bridge \(name)")
+    case .notABridge(let name): self.init(.failed, "\(cannot): \(name) is not a bridge")
+    case .bridgeWithoutIPv4(let name): self.init(.failed, "\(cannot): bridge \(name) has no IPv4 address")
+    case .noSuchNamespace(let name): self.init(.failed, "\(cannot): there is no network namespace \(name)")
+    case .alreadyPlugged(let namespace, let address):
+      self.init(.conflict, "\(cannot): network namespace \(namespace) has \(address) already")
+    case .noFreeNetwork:
+      self.init(
+        .conflict,
+        "\(cannot): every range for a bridge overlaps a route",
+        hint: "name one with --subnet"
+      )
+    case .subnetTaken(let subnet, let route):
+      self.init(.conflict, "\(cannot): \(subnet) overlaps the route to \(route.networkDescription)")
+    case .unreadable(let command): self.init(.failed, "\(cannot): the output of '\(command)' makes no sense")
+    }
+  }
+}

@@ -1,0 +1,71 @@
+/// `portmap list`: what is mapped, reserved and given out.
+enum ListCommand {
+  static func run(_ arguments: ParsedArguments, _ context: Context) throws {
+    let targets = try arguments.operands.map { text throws(SpecError) in try Target(text) }
+    try Failure.wrapping("list") {
+      let state = try StateFolder.open(context.statePath).map { try StateFile(folder: $0).read() }
+      let match = targets.reduce(into: Match()) { match, target in
+        if let state { match.formUnion(state.match(target)) }
+      }
+      if let state {
+        try show(
+          ListDocument(state, only: targets.isEmpty ? state.everything : match),
+          state,
+          match: targets.isEmpty ? state.everything : match,
+          context
+        )
+      } else if context.json {
+        try Output.json(ListDocument(addresses: [], mappings: [], reservations: []))
+      }
+      let missing = targets.filter { state?.match($0).isEmpty ?? true }
+      guard missing.isEmpty else {
+        throw Failure(.nothingMatched, missing.map(\.absence).joined(separator: "; "))
+      }
+    }
+  }
+
+  private static func show(_ document: ListDocument, _ state: State, match: Match, _ context: Context) throws
+  {
+    if context.json { return try Output.json(document) }
+    let mappings = state.mappings.filter { match.mappings.contains($0.id) }
+    let reservations = state.reservations.filter { match.reservations.contains($0.id) }
+    let addresses = state.addresses.filter { match.addresses.contains($0.ip) }
+    if context.quiet {
+      return try Output.lines(
+        mappings.map(\.id) + reservations.map(\.id) + addresses.map { $0.name ?? "\($0.ip)" }
+      )
+    }
+    var rows: [[String]] = []
+    for mapping in mappings {
+      let way = mapping.status == .broken ? "broken" : mapping.way
+      rows.append([mapping.description, way, mapping.id])
+    }
+    for reservation in reservations { rows.append([reservation.target, "reserved", reservation.id]) }
+    if !rows.isEmpty { try Output.table([["PORT", "BY", "ID"]] + rows) }
+    guard !addresses.isEmpty else { return }
+    if !rows.isEmpty { try Output.lines([""]) }
+    try Output.table(
+      [["ADDRESS", "NAME", "BRIDGE"]] + addresses.map { ["\($0.ip)", $0.name ?? "-", $0.bridge] }
+    )
+  }
+}
+
+extension Mapping {
+  /// How packets get there.
+  fileprivate var way: String {
+    switch (nat, proxy) {
+    case (true, true): "nat, proxy"
+    case (true, false): "nat"
+    default: "proxy"
+    }
+  }
+}
+
+extension ListDocument {
+  init(_ state: State, only match: Match) {
+    addresses = state.addresses.filter { match.addresses.contains($0.ip) }.map { AddressDocument($0, state) }
+    mappings = state.mappings.filter { match.mappings.contains($0.id) }.map { MappingDocument($0, state) }
+    reservations = state.reservations.filter { match.reservations.contains($0.id) }
+      .map { ReservationDocument($0, state) }
+  }
+}

@@ -1,0 +1,133 @@
+/// The options and operands of `map`, checked as far as that can be done without looking at anything.
+struct MapOptions {
+  enum Mode {
+    case full, noProxy, proxyOnly
+  }
+
+  let specs: [PortSpec]
+  let mode: Mode
+  let hostAddresses: [HostAddress]
+  let to: String?
+  let bridge: String?
+  let range: PortRange
+  let masquerade: Bool
+  let proxyProtocol: ProxyProtocol?
+
+  init(_ arguments: ParsedArguments, _ context: Context) throws {
+    guard !arguments.operands.isEmpty else {
+      throw Failure.usage("map needs a spec", hint: "portmap map 8080:80")
+    }
+    specs = try arguments.operands.map { text throws(SpecError) in try PortSpec(text) }
+    let noProxy = arguments.has("--no-proxy")
+    let proxyOnly = arguments.has("--proxy-only")
+    if noProxy, proxyOnly { throw Failure.usage("--no-proxy and --proxy-only exclude each other") }
+    mode = noProxy ? .noProxy : proxyOnly ? .proxyOnly : .full
+    masquerade = arguments.has("--masquerade")
+    if masquerade, proxyOnly {
+      throw Failure.usage(
+        "--masquerade and --proxy-only exclude each other: a proxy's traffic is the host's own"
+      )
+    }
+    proxyProtocol = try arguments.proxyProtocol()
+    if proxyProtocol != nil {
+      guard proxyOnly else {
+        throw Failure.usage("--proxy-protocol needs --proxy-only: no receiver may have to guess")
+      }
+      guard specs.allSatisfy({ !$0.transports.transports.contains(.udp) }) else {
+        throw Failure.usage("--proxy-protocol has no meaning for udp")
+      }
+    }
+    hostAddresses = try arguments.hostAddresses()
+    if !hostAddresses.isEmpty, let spec = specs.firstIndex(where: { $0.hostAddress != .every }) {
+      throw Failure.usage("--host-ip is for specs without an address, not for '\(arguments.operands[spec])'")
+    }
+    if arguments.has("--to"), arguments.has("--bridge") {
+      throw Failure.usage("--bridge is where an address is taken from, and --to names one already")
+    }
+    to = arguments.value("--to") ?? context.variable("PORTMAP_TO")
+    if let to, SpecText.backendAddress(to) == nil, !Identifier.isName(to) {
+      throw Failure.usage(
+        "invalid backend '\(to)': expected a unicast address, or the name of an address or a namespace"
+      )
+    }
+    bridge = try arguments.bridge(context)
+    range = try arguments.portRange(context)
+    try checkOverlaps(arguments.operands)
+    try checkModes(arguments.operands)
+  }
+
+  func hosts(of spec: PortSpec) -> [HostAddress] {
+    hostAddresses.isEmpty || spec.hostAddress != .every ? [spec.hostAddress] : hostAddresses
+  }
+
+  /// No two specs may need the same host port.
+  private func checkOverlaps(_ texts: [String]) throws(Failure) {
+    var seen: [Transport: [(HostAddress, PortRange, String)]] = [:]
+    for (spec, text) in zip(specs, texts) {
+      guard case .fixed(let ports) = spec.frontend else { continue }
+      for transport in spec.transports.transports {
+        for host in hosts(of: spec) {
+          for (other, taken, first) in seen[transport] ?? []
+          where other.overlaps(host) && taken.overlaps(ports) {
+            throw .usage("'\(first)' and '\(text)' need the same host port")
+          }
+          seen[transport, default: []].append((host, ports, text))
+        }
+      }
+    }
+  }
+
+  private func checkModes(_ texts: [String]) throws(Failure) {
+    guard mode == .noProxy else { return }
+    for (spec, text) in zip(specs, texts) where hosts(of: spec).contains(where: \.isLoopback) {
+      throw .usage(
+        "'\(text)': a loopback address is reached through the proxy alone, which --no-proxy leaves out"
+      )
+    }
+  }
+}
+
+/// Options that several commands have.
+extension ParsedArguments {
+  func hostAddresses() throws(Failure) -> [HostAddress] {
+    var addresses: [HostAddress] = []
+    for text in all("--host-ip") {
+      guard let address = SpecText.hostAddress(text) else {
+        throw .usage("invalid address '\(text)' for --host-ip: expected a unicast IPv4 or IPv6 address")
+      }
+      guard !addresses.contains(where: { $0.overlaps(.one(address)) }) else {
+        throw .usage("--host-ip \(text) is among the addresses already")
+      }
+      addresses.append(.one(address))
+    }
+    return addresses
+  }
+
+  func proxyProtocol() throws(Failure) -> ProxyProtocol? {
+    guard let text = value("--proxy-protocol") else { return nil }
+    guard let version = ProxyProtocol(rawValue: text) else {
+      throw .usage("invalid version '\(text)' for --proxy-protocol: expected v1 or v2")
+    }
+    return version
+  }
+
+  func portRange(_ context: Context) throws(Failure) -> PortRange {
+    let option = value("--range")
+    guard let text = option ?? context.variable("PORTMAP_RANGE") else { return .automatic }
+    guard let range = PortRange(text[...]) else {
+      let name = option == nil ? "PORTMAP_RANGE" : "--range"
+      throw .usage("invalid range '\(text)' for \(name): expected FIRST-LAST within 1-65535")
+    }
+    return range
+  }
+
+  func bridge(_ context: Context) throws(Failure) -> String? {
+    let option = value("--bridge")
+    guard let name = option ?? context.variable("PORTMAP_BRIDGE") else { return nil }
+    guard Identifier.isName(name) || Identifier.isID(name) else {
+      let source = option == nil ? "PORTMAP_BRIDGE" : "--bridge"
+      throw .usage("invalid name '\(name)' for \(source): expected the name of a bridge")
+    }
+    return name
+  }
+}

@@ -1,0 +1,93 @@
+/// What targets mean: the mappings, reservations and addresses that `unmap` and `list` are told about.
+struct Match {
+  var mappings: Set<String> = []
+  var reservations: Set<String> = []
+  var addresses: Set<IPAddress> = []
+
+  var isEmpty: Bool { mappings.isEmpty && reservations.isEmpty && addresses.isEmpty }
+
+  mutating func formUnion(_ other: Match) {
+    mappings.formUnion(other.mappings)
+    reservations.formUnion(other.reservations)
+    addresses.formUnion(other.addresses)
+  }
+}
+
+extension State {
+  /// All there is.
+  var everything: Match {
+    Match(
+      mappings: Set(mappings.map(\.id)),
+      reservations: Set(reservations.map(\.id)),
+      addresses: Set(addresses.map(\.ip))
+    )
+  }
+
+  func match(_ target: Target) -> Match {
+    var match = Match()
+    switch target {
+    case .ports(let spec):
+      guard let ports = spec.ports else { break }
+      for transport in spec.transports.transports {
+        match.formUnion(self.match(spec.hostAddress, ports, transport))
+      }
+    case .spec(let spec):
+      match.mappings = Set(mappings.filter { $0.isMade(from: spec) }.map(\.id))
+    case .line(let line):
+      match.mappings = Set(mappings.filter { $0.description == line }.map(\.id))
+    case .address(let address):
+      match.mappings = Set(mappings.filter { $0.backendIP == address }.map(\.id))
+      match.addresses = Set(addresses.map(\.ip).filter { $0 == address })
+    case .name(let name):
+      for lease in addresses where lease.name == name { match.formUnion(self.match(.address(lease.ip))) }
+    case .id(let id):
+      match.mappings = Set(mappings.map(\.id).filter { $0 == id })
+      match.reservations = Set(reservations.map(\.id).filter { $0 == id })
+    }
+    return match
+  }
+
+  /// A port is mapped or reserved; a range is mapped as a whole, or reserved port by port.
+  private func match(_ host: HostAddress, _ ports: PortRange, _ transport: Transport) -> Match {
+    func isThere(_ other: HostAddress) -> Bool { host == .every || host == other }
+    return Match(
+      mappings: Set(
+        mappings.filter { $0.transport == transport && $0.hostPorts == ports && isThere($0.hostIP) }.map(\.id)
+      ),
+      reservations: Set(
+        reservations.filter { $0.transport == transport && ports.contains($0.port) && isThere($0.hostIP) }
+          .map(\.id)
+      )
+    )
+  }
+}
+
+extension Mapping {
+  /// Whether a spec, given to map, could have brought about this mapping.
+  fileprivate func isMade(from spec: PortSpec) -> Bool {
+    guard spec.transports.transports.contains(transport), backendPorts == spec.backend,
+      spec.hostAddress == .every || spec.hostAddress == hostIP
+    else { return false }
+    switch spec.frontend {
+    case .allocated: return true
+    case .fixed(let ports): return ports == hostPorts
+    case .anyOf(let range): return range.contains(hostPorts)
+    }
+  }
+}
+
+extension Target {
+  /// Says that the target is nowhere.
+  var absence: String {
+    switch self {
+    case .ports(let spec):
+      let port = "\(spec.hostAddress.prefix)\(spec.ports.map { "\($0)" } ?? "0")"
+      let names = spec.transports.transports.map(\.rawValue).joined(separator: "+")
+      return "port \(names)/\(port) is not mapped"
+    case .spec, .line: return "there is no such mapping"
+    case .address(let address): return "address \(address) is not allocated, and nothing is mapped to it"
+    case .name(let name): return "no address is called '\(name)'"
+    case .id(let id): return "nothing has the id \(id)"
+    }
+  }
+}

@@ -1,0 +1,233 @@
+import CLinux
+import Glibc
+
+/// `portmap proxy`: forwards in the foreground until SIGTERM or SIGINT; no state, no rules, no root.
+enum ProxyCommand {
+  static func run(_ arguments: ParsedArguments, _ context: Context) throws {
+    let options = try ProxyOptions(arguments, context)
+    try Failure.wrapping("forward") {
+      // Blocked from here on, so that a signal ends the loop instead of the process.
+      let signals = try Descriptor("signalfd") { clinux_termination_descriptor() }
+      let loop = try EventLoop()
+      let (frontends, routes) = try options.open()
+      let server = ProxyServer(loop: loop)
+      for (socket, route) in frontends {
+        try DropFilter.detach(from: socket)
+        try server.serve(socket, route: route, lease: 0)
+      }
+      if context.json {
+        try Output.json(routes)
+      } else if context.quiet {
+        try Output.lines(
+          routes.map { $0.hostPort == $0.hostPortEnd ? "\($0.hostPort)" : "\($0.hostPort)-\($0.hostPortEnd)" }
+        )
+      } else {
+        try Output.lines(routes.map(\.line))
+      }
+      let stopper = Stopper(loop: loop)
+      _ = try loop.add(signals, events: Readiness.input, handler: stopper)
+      try withExtendedLifetime(stopper) { try loop.run() }
+      server.closeAll()
+    }
+  }
+
+  private final class Stopper: EventHandler {
+    private let loop: EventLoop
+
+    init(loop: EventLoop) { self.loop = loop }
+
+    func handle(events: UInt32, tag: UInt32) { loop.stop() }
+  }
+}
+
+/// One pair of the proxy's, as it is shown.
+struct ProxyDocument: Encodable {
+  let backendIP: IPAddress
+  let backendPort: UInt16
+  let backendPortEnd: UInt16
+  let hostIP: HostAddress
+  let hostPort: UInt16
+  let hostPortEnd: UInt16
+  let `protocol`: Transport
+
+  fileprivate var line: String {
+    func range(_ first: UInt16, _ last: UInt16) -> String { first == last ? "\(first)" : "\(first)-\(last)" }
+    return hostIP.prefix + range(hostPort, hostPortEnd) + "->\(backendIP.bracketed):"
+      + range(backendPort, backendPortEnd) + self.protocol.suffix
+  }
+}
+
+/// The options and operands of `proxy`.
+private struct ProxyOptions {
+  private struct Endpoint {
+    let ip: IPAddress
+    let ports: PortRange
+  }
+
+  private let pairs: [(frontend: ReservationSpec, backend: Endpoint)]
+  /// With sockets from the environment: where each of them leads.
+  private let backends: [Endpoint]
+  private let inherited: Int
+  private let proxyProtocol: ProxyProtocol?
+  private let udpTimeout: Int
+
+  init(_ arguments: ParsedArguments, _ context: Context) throws {
+    proxyProtocol = try arguments.proxyProtocol()
+    let timeout = arguments.value("--udp-timeout") ?? "90"
+    guard let seconds = PortRange.port(timeout[...]), seconds > 0 else {
+      throw Failure.usage("invalid time '\(timeout)' for --udp-timeout: expected seconds, 1-65535")
+    }
+    udpTimeout = Int(seconds)
+    inherited = Self.inheritedSockets(context)
+    let operands = arguments.operands
+    if inherited > 0 {
+      backends = try operands.map(Self.endpoint)
+      pairs = []
+      guard operands.count == inherited else {
+        throw Failure.usage("there are \(inherited) sockets (LISTEN_FDS): expected as many backends")
+      }
+      return
+    }
+    backends = []
+    guard !operands.isEmpty, operands.count % 2 == 0 else {
+      throw Failure.usage(
+        "proxy needs pairs of a port and a backend",
+        hint: "portmap proxy 8080 192.0.2.7:80"
+      )
+    }
+    pairs = try stride(from: 0, to: operands.count, by: 2).map { index in
+      let frontend = try ReservationSpec(operands[index])
+      let backend = try Self.endpoint(operands[index + 1])
+      let width = frontend.ports?.count ?? backend.ports.count
+      guard width == backend.ports.count else {
+        throw Failure.usage(
+          "'\(operands[index])' and '\(operands[index + 1])' have different numbers of ports"
+        )
+      }
+      return (frontend, backend)
+    }
+    let isUDP = pairs.contains { $0.frontend.transports.transports.contains(.udp) }
+    if proxyProtocol != nil, isUDP { throw Failure.usage("--proxy-protocol has no meaning for udp") }
+  }
+
+  /// How many sockets systemd, or whoever follows its manner, has opened for this process (sd_listen_fds(3)).
+  private static func inheritedSockets(_ context: Context) -> Int {
+    guard let pid = context.variable("LISTEN_PID"), Int32(pid) == getpid(),
+      let count = context.variable("LISTEN_FDS").flatMap({ Int($0) }), count > 0
+    else { return 0 }
+    return count
+  }
+
+  /// Reads `192.0.2.7:80`, `[2001:db8::7]:80`, or the same with a range of ports.
+  private static func endpoint(_ text: String) throws(Failure) -> Endpoint {
+    guard let colon = text.lastIndex(of: ":"), let ports = PortRange(text[text.index(after: colon)...]) else {
+      throw .usage("invalid backend '\(text)': expected ADDRESS:PORT")
+    }
+    let address = text[..<colon]
+    let isBracketed = address.first == "[" && address.last == "]"
+    guard let ip = SpecText.backendAddress(isBracketed ? address.dropFirst().dropLast() : address),
+      (ip.family == .v6) == isBracketed
+    else {
+      throw .usage(
+        "invalid backend '\(text)': expected a unicast address, an IPv6 one in brackets, and a port"
+      )
+    }
+    return Endpoint(ip: ip, ports: ports)
+  }
+
+  /// Opens all frontends, or none.
+  func open() throws -> (frontends: [(Descriptor, ProxyRoute)], shown: [ProxyDocument]) {
+    try inherited > 0 ? adopt() : reserve()
+  }
+
+  private func reserve() throws -> (frontends: [(Descriptor, ProxyRoute)], shown: [ProxyDocument]) {
+    try DescriptorLimit.makeRoom(for: pairs.reduce(0) { $0 + $1.backend.ports.count * 2 })
+    var allocator = PortAllocator(
+      ledger: PortLedger(mappings: [], reservations: []),
+      reservedPorts: PortAllocator.reservedPorts(),
+      takeOver: nil,
+      cursors: [:]
+    )
+    var frontends: [(Descriptor, ProxyRoute)] = []
+    var shown: [ProxyDocument] = []
+    for (frontend, backend) in pairs {
+      let choice: PortRequest.Choice = frontend.ports.map { .exactly($0) } ?? .next(in: .automatic)
+      let held = try allocator.hold(
+        PortRequest(
+          choice: choice,
+          width: backend.ports.count,
+          hosts: [frontend.hostAddress],
+          transports: frontend.transports.transports
+        )
+      )
+      for (host, transport, sockets) in held.sockets {
+        for (socket, port) in zip(sockets, backend.ports.ports) {
+          frontends.append((socket, route(transport, SocketAddress(backend.ip, port: port))))
+        }
+        shown.append(
+          ProxyDocument(
+            backendIP: backend.ip,
+            backendPort: backend.ports.first,
+            backendPortEnd: backend.ports.last,
+            hostIP: host,
+            hostPort: held.ports.first,
+            hostPortEnd: held.ports.last,
+            protocol: transport
+          )
+        )
+      }
+    }
+    return (frontends, shown)
+  }
+
+  /// Takes the sockets from descriptor 3 on.
+  private func adopt() throws -> (frontends: [(Descriptor, ProxyRoute)], shown: [ProxyDocument]) {
+    var frontends: [(Descriptor, ProxyRoute)] = []
+    var shown: [ProxyDocument] = []
+    for index in 0..<inherited {
+      let raw = Int32(3 + index)
+      let backend = backends[index]
+      guard fcntl(raw, F_SETFD, FD_CLOEXEC) == 0 else {
+        throw Failure(.failed, "LISTEN_FDS says \(inherited), but descriptor \(raw) is not open")
+      }
+      let socket = Descriptor(owning: raw)
+      let transport = try Self.transport(of: socket)
+      if proxyProtocol != nil, transport == .udp {
+        throw Failure.usage("--proxy-protocol has no meaning for udp")
+      }
+      guard let local = try SocketAddress.local(of: socket) else {
+        throw Failure(.failed, "descriptor \(raw) is no socket of an IP protocol")
+      }
+      frontends.append((socket, route(transport, SocketAddress(backend.ip, port: backend.ports.first))))
+      let host: HostAddress = local.ip == .anyV6 ? .every : .one(local.ip)
+      shown.append(
+        ProxyDocument(
+          backendIP: backend.ip,
+          backendPort: backend.ports.first,
+          backendPortEnd: backend.ports.first,
+          hostIP: host,
+          hostPort: local.port,
+          hostPortEnd: local.port,
+          protocol: transport
+        )
+      )
+    }
+    return (frontends, shown)
+  }
+
+  private static func transport(of socket: Descriptor) throws -> Transport {
+    var proto: Int32 = 0
+    var length = socklen_t(MemoryLayout<Int32>.size)
+    try syscall("getsockopt") { getsockopt(socket.raw, SOL_SOCKET, SO_PROTOCOL, &proto, &length) }
+    switch proto {
+    case Int32(IPPROTO_TCP): return .tcp
+    case Int32(IPPROTO_UDP): return .udp
+    case Int32(IPPROTO_SCTP): return .sctp
+    default: throw Failure(.failed, "descriptor \(socket.raw) is no tcp, udp or sctp socket")
+    }
+  }
+
+  private func route(_ transport: Transport, _ backend: SocketAddress) -> ProxyRoute {
+    ProxyRoute(transport: transport, backend: backend, proxyProtocol: proxyProtocol, udpTimeout: udpTimeout)
+  }
+}

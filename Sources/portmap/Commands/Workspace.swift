@@ -1,0 +1,88 @@
+import CLinux
+import Glibc
+
+/// What every changing command works on: the folder under its lock, the state as it was found, and the tools that
+/// change the system.
+final class Workspace {
+  let folder: StateFolder
+  let file: StateFile
+  let runner: ProgramRunner
+  let layout: Layout
+  var state: State
+  private let say: (String) -> Void
+  /// Nil for a preview.
+  private let lock: Lock?
+  private var heldNamespaceLock: Lock?
+
+  /// Takes the folder's lock, reads the state, and takes away what a command that died half-way has left.
+  static func open(_ context: Context) throws -> Workspace {
+    if context.dryRun { return try preview(context) }
+    let folder = try StateFolder.make(context.statePath)
+    let lock = try Lock.take(folder, say: context.say)
+    let file = StateFile(folder: folder)
+    let workspace = Workspace(folder: folder, file: file, lock: lock, state: try file.read(), context)
+    try workspace.finishIntent()
+    return workspace
+  }
+
+  /// The state as it is, without a lock: for commands that only say what they would do.
+  private static func preview(_ context: Context) throws -> Workspace {
+    let folder = try StateFolder.open(context.statePath)
+    let nowhere = StateFolder(path: context.statePath, descriptor: Descriptor(owning: -1))
+    let state = try folder.map { try StateFile(folder: $0).read() } ?? StateFile.fresh
+    let file = StateFile(folder: folder ?? nowhere)
+    return Workspace(folder: file.folder, file: file, lock: nil, state: state, context)
+  }
+
+  private init(folder: StateFolder, file: StateFile, lock: Lock?, state: State, _ context: Context) {
+    self.folder = folder
+    self.file = file
+    self.lock = lock
+    self.state = state
+    runner = context.runner
+    layout = Layout(tag: folder.tag)
+    say = context.say
+  }
+
+  /// The namespace's own lock, under which rules and links are changed whichever the state folder: taken when it is
+  /// first needed, and kept to the end of the command.
+  func namespaceLock() throws -> Lock? {
+    guard let lock else { return nil }
+    if let heldNamespaceLock { return heldNamespaceLock }
+    let root = try StateFolder.make(StateFolder.rootPath)
+    let taken = Lock.isShared(root, folder) ? lock : try Lock.take(root, say: say)
+    heldNamespaceLock = taken
+    return taken
+  }
+
+  func firewall() throws -> Firewall { Firewall(runner: runner, lock: try namespaceLock()) }
+
+  func network() throws -> IPRoute { IPRoute(runner: runner, lock: try namespaceLock()) }
+
+  var isPreview: Bool { lock == nil }
+
+  /// Replaces the state file by `state`.
+  func save(mayUseSpare: Bool) throws {
+    try file.write(state, mayUseSpare: mayUseSpare)
+  }
+
+  /// Carries out the intent that stands in the state, if there is one.
+  func finishIntent() throws {
+    guard let intent = state.intent else { return }
+    let failures = Removal(workspace: self).carryOut(intent)
+    if let failure = failures.first { throw failure }
+    state.intent = nil
+    try save(mayUseSpare: true)
+  }
+
+  func warn(_ message: String) { say(message) }
+
+  /// Makes sure that the rules that are there can be changed: by the same kind of iptables that made them.
+  func checkFirewallBackend(_ firewall: Firewall) throws {
+    let backend = try firewall.backend()
+    if let recorded = state.firewallBackend, recorded != backend, !state.chains.isEmpty {
+      throw FirewallError.backendChanged(from: recorded, to: backend)
+    }
+    state.firewallBackend = backend
+  }
+}

@@ -1,0 +1,89 @@
+import CLinux
+import Glibc
+
+/// What keeps rules from being made.
+enum FirewallError: Error {
+  /// The rules that are there were made with the other kind of iptables.
+  case backendChanged(from: String, to: String)
+}
+
+/// Runs iptables-restore and iptables-save, and their IPv6 twins.
+///
+/// Each gets the namespace's lock as its standard input: the lock is free only when it has ended too, even where
+/// portmap was killed while it ran. The rules are in a file in memory that it opens through /proc; with portmap gone
+/// that file is gone, and nothing happens.
+struct Firewall {
+  let runner: ProgramRunner
+  let lock: Lock?
+
+  private static func program(_ family: IPAddress.Family, _ verb: String) -> String {
+    (family == .v4 ? "iptables-" : "ip6tables-") + verb
+  }
+
+  static let restoreOptions = ["--wait", "--noflush"]
+
+  /// Whether rules can be made for a family at all: the kernel knows it and the programs are there. IPv4 always
+  /// counts; what it lacks is an error when it is used.
+  func serves(_ family: IPAddress.Family) -> Bool {
+    family == .v4
+      || (access("/proc/sys/net/ipv6", F_OK) == 0 && runner.has(Self.program(.v6, "restore"))
+        && runner.has(Self.program(.v6, "save")))
+  }
+
+  /// `nf_tables` or `legacy`: what `iptables` means here. From the program behind the links where its name says so,
+  /// otherwise as it says itself.
+  func backend() throws -> String {
+    let program = Self.program(.v4, "restore")
+    if let path = runner.path(of: program), let real = realpath(path, nil) {
+      defer { free(real) }
+      let name = String(cString: real)
+      if name.hasSuffix("/xtables-nft-multi") { return "nf_tables" }
+      if name.hasSuffix("/xtables-legacy-multi") { return "legacy" }
+    }
+    return try runner.run(program, ["--version"]).text.contains("nf_tables") ? "nf_tables" : "legacy"
+  }
+
+  /// Adds everything of a change, one transaction a family and table.
+  func install(_ change: RuleChange) throws {
+    for family in change.families { try restore(family, change.installText(family)) }
+  }
+
+  /// Takes everything of a change away, as far as it is there. All families are tried; the first error is thrown.
+  func remove(_ change: RuleChange) throws {
+    var failure: (any Error)?
+    for family in change.families {
+      do {
+        do {
+          try restore(family, change.removeText(family))
+        } catch ProgramError.failed {
+          // Something is gone already, or there twice: look, and take away what is there.
+          let part = change.present(in: try saved(family), family)
+          if !part.isEmpty { try restore(family, part.removeText(family)) }
+        }
+      } catch {
+        failure = failure ?? error
+      }
+    }
+    if let failure { throw failure }
+  }
+
+  /// What a family's tables hold, those that portmap uses.
+  func saved(_ family: IPAddress.Family) throws -> SavedRules {
+    var text = ""
+    for table in Rule.Table.allCases {
+      text += try runner.run(Self.program(family, "save"), ["-t", table.rawValue], input: lock?.descriptor)
+        .text
+    }
+    return SavedRules(text)
+  }
+
+  private func restore(_ family: IPAddress.Family, _ text: String) throws {
+    guard !text.isEmpty else { return }
+    try runner.run(
+      Self.program(family, "restore"),
+      Self.restoreOptions,
+      text: text,
+      input: lock?.descriptor
+    )
+  }
+}

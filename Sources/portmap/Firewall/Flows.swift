@@ -1,0 +1,73 @@
+/// Connections that the kernel tracks since before a mapping came or went: they would go on as they did, past the
+/// rules that are there now.
+///
+/// All are listed once, those to the mapping's ports at the host's own addresses are picked out, and just these are
+/// deleted, in one call: a deletion by port alone would cut strangers' flows that only pass through.
+struct Flows {
+  let runner: ProgramRunner
+  let lock: Lock?
+  let isLocal: (IPAddress) -> Bool
+
+  /// Forgets the flows that match any filter; false where `conntrack` is missing and there may be some.
+  func forget(_ filters: [FlowFilter]) throws -> Bool {
+    let count = Files.word(of: "/proc/sys/net/netfilter/nf_conntrack_count").flatMap { Int($0) } ?? 0
+    guard count > 0, !filters.isEmpty else { return true }
+    guard runner.has("conntrack") else { return false }
+    let transports = Set(filters.map(\.transport))
+    let list = ["-L"] + (transports.count == 1 ? transports.flatMap { ["-p", $0.rawValue] } : [])
+    let listing = try runner.run("conntrack", list, input: lock?.descriptor)
+    let matching = Self.flows(in: listing.text).filter { flow in
+      isLocal(flow.destination) && filters.contains { $0.matches(flow) }
+    }
+    guard !matching.isEmpty else { return true }
+    let commands = matching.map { flow in
+      let family = flow.destination.family == .v4 ? "ipv4" : "ipv6"
+      return "-D -f \(family) -p \(flow.transport.rawValue) -s \(flow.source) -d \(flow.destination)"
+        + " --sport \(flow.sourcePort) --dport \(flow.destinationPort)\n"
+    }
+    // Its status says that a flow was gone already, too: that is no failure.
+    _ = try runner.run(
+      unchecked: "conntrack",
+      ["--load-file"],
+      text: commands.joined(),
+      input: lock?.descriptor
+    )
+    return true
+  }
+
+  struct Flow: Equatable {
+    let transport: Transport
+    let source: IPAddress
+    let destination: IPAddress
+    let sourcePort: UInt16
+    let destinationPort: UInt16
+  }
+
+  /// Reads lines of `conntrack -L`; the first tuple of each is the one that the client sent.
+  static func flows(in text: String) -> [Flow] {
+    text.split(separator: "\n").compactMap { line in
+      let words = line.split(separator: " ")
+      guard let transport = words.first.flatMap({ Transport(rawValue: String($0)) }) else { return nil }
+      func value(_ key: String) -> Substring? { words.first { $0.hasPrefix(key) }?.dropFirst(key.count) }
+      guard let source = value("src=").flatMap({ IPAddress($0) }),
+        let destination = value("dst=").flatMap({ IPAddress($0) }),
+        let sourcePort = value("sport=").flatMap({ PortRange.port($0) }),
+        let destinationPort = value("dport=").flatMap({ PortRange.port($0) })
+      else { return nil }
+      return Flow(
+        transport: transport,
+        source: source,
+        destination: destination,
+        sourcePort: sourcePort,
+        destinationPort: destinationPort
+      )
+    }
+  }
+}
+
+extension FlowFilter {
+  fileprivate func matches(_ flow: Flows.Flow) -> Bool {
+    flow.transport == transport && (first...last).contains(flow.destinationPort)
+      && hostIP.overlaps(.one(flow.destination))
+  }
+}

@@ -1,0 +1,119 @@
+/// The rules that mappings, backends and bridges need, as values.
+extension Layout {
+  /// What a mapping alone needs: its DNAT rule, and accept rules for what its proxy serves to the outside.
+  func rules(for mapping: Mapping) -> [Rule] {
+    let host = mapping.hostPorts
+    var rules: [Rule] = []
+    if mapping.nat {
+      rules.append(dnat(mapping, host: host, backend: mapping.backendPorts))
+      if mapping.masquerade { rules.append(masquerade(mapping, host: host)) }
+    }
+    if mapping.proxy {
+      rules += mapping.hostIP.families.compactMap { accept(mapping, host: host, family: $0) }
+    }
+    return rules
+  }
+
+  private func dnat(_ mapping: Mapping, host: PortRange, backend: PortRange) -> Rule {
+    let family = mapping.backendIP.family
+    let (place, position) = place(.dnat, family, mapping.transport, host)
+    // Link-local clients cannot be answered through DNAT (their zone is lost): they are the proxy's.
+    let source = family == .v6 ? "! -s fe80::/10 " : ""
+    let match = [
+      "\(source)\(destination(mapping))\(ports(mapping.transport, host))", comment(mapping.id),
+      "-j DNAT --to-destination \(target(mapping, host: host, backend: backend))",
+    ]
+    return Rule(family, place.table, position, place.name, match.joined(separator: " "))
+  }
+
+  /// A plain address keeps the ports as they are; a shifted range names its first original port, or the offset
+  /// would be lost.
+  private func target(_ mapping: Mapping, host: PortRange, backend: PortRange) -> String {
+    let address = mapping.backendIP
+    if host.isSingle { return "\(address.bracketed):\(backend.first)" }
+    if host == backend { return "\(address)" }
+    return "\(address.bracketed):\(backend)/\(host.first)"
+  }
+
+  /// Rewrites the source of this mapping's connections and no other's, told apart by where they were sent first.
+  private func masquerade(_ mapping: Mapping, host: PortRange) -> Rule {
+    let place = place(.post, mapping.backendIP.family)
+    let number = [Transport.tcp: 6, .udp: 17, .sctp: 132][mapping.transport] ?? 0
+    let first = mapping.hostIP.address.flatMap { $0.isUnspecified ? nil : " --ctorigdst \($0)" } ?? ""
+    let match =
+      "-d \(host32(mapping.backendIP)) -m conntrack --ctstate DNAT --ctproto \(number)\(first)"
+      + " --ctorigdstport \(colon(host)) \(comment(mapping.id)) -j MASQUERADE"
+    return Rule(place.family, place.table, .last, place.name, match)
+  }
+
+  /// Lets in what the proxy serves to the outside, which DNAT would have led past INPUT: the other family whole,
+  /// link-local clients of the backend's own. Nil where the proxy serves loopback alone.
+  private func accept(_ mapping: Mapping, host: PortRange, family: IPAddress.Family) -> Rule? {
+    var source = ""
+    if family == mapping.backendIP.family, mapping.nat {
+      guard family == .v6 else { return nil }
+      source = "-s fe80::/10 "
+    }
+    let (place, position) = place(.input, family, mapping.transport, host)
+    let match =
+      "\(source)\(destination(mapping))\(ports(mapping.transport, host)) \(comment(mapping.id)) -j ACCEPT"
+    return Rule(family, place.table, position, place.name, match)
+  }
+
+  /// What all mappings that are forwarded to a backend share. `subnet` is the network that it is on, or itself.
+  func forwarding(to backend: IPAddress, from subnet: Subnet?) -> [Rule] {
+    let forward = place(.forward, backend.family)
+    let post = place(.post, backend.family)
+    let neighbours = subnet?.networkDescription ?? host32(backend)
+    let state = "-m conntrack --ctstate DNAT \(comment("backend"))"
+    return [
+      Rule(backend.family, forward.table, .last, forward.name, "-d \(host32(backend)) \(state) -j ACCEPT"),
+      // A neighbour would get the backend's reply directly, from an address that it never wrote to.
+      Rule(
+        backend.family,
+        post.table,
+        .last,
+        post.name,
+        "-s \(neighbours) -d \(host32(backend)) \(state) -j MASQUERADE"
+      ),
+    ]
+  }
+
+  /// What all mappings share whose proxy talks to a backend: its answers come in by INPUT.
+  func replies(from backend: IPAddress) -> [Rule] {
+    let input = place(.input, backend.family)
+    let match =
+      "-s \(host32(backend)) -m conntrack --ctstate RELATED,ESTABLISHED \(comment("backend")) -j ACCEPT"
+    return [Rule(backend.family, input.table, .last, input.name, match)]
+  }
+
+  /// What a bridge of portmap's own needs: its guests reach out, and nobody reaches them but through a mapping.
+  func rules(forBridge name: String, _ subnet: Subnet) -> [Rule] {
+    let family = subnet.address.family
+    let network = subnet.networkDescription
+    func rule(_ trunk: Trunk, _ match: String, _ action: String) -> Rule {
+      let place = place(trunk, family)
+      return Rule(family, place.table, .last, place.name, "\(match) \(comment("bridge")) -j \(action)")
+    }
+    return [
+      rule(.raw, "-d \(network) ! -i \(name)", "DROP"),
+      rule(.post, "-s \(network) ! -o \(name)", "MASQUERADE"),
+      rule(.forward, "-i \(name)", "ACCEPT"),
+      rule(.forward, "-o \(name) -m conntrack --ctstate RELATED,ESTABLISHED", "ACCEPT"),
+    ]
+  }
+
+  private func destination(_ mapping: Mapping) -> String {
+    mapping.hostIP.address.flatMap { $0.isUnspecified ? nil : "-d \(host32($0)) " } ?? ""
+  }
+
+  private func ports(_ transport: Transport, _ range: PortRange) -> String {
+    "-p \(transport.rawValue) -m \(transport.rawValue) --dport \(colon(range))"
+  }
+
+  private func colon(_ range: PortRange) -> String {
+    range.isSingle ? "\(range.first)" : "\(range.first):\(range.last)"
+  }
+
+  private func host32(_ address: IPAddress) -> String { "\(address)/\(address.family.bits)" }
+}

@@ -1,0 +1,44 @@
+/// Where on the host a port is: on one address, or on every one of both families.
+///
+/// `0.0.0.0` and `::` are addresses here too: every IPv4 and every IPv6 one.
+enum HostAddress: Hashable, Sendable {
+  case every
+  case one(IPAddress)
+
+  var address: IPAddress? {
+    if case .one(let address) = self { address } else { nil }
+  }
+
+  var isLoopback: Bool { address?.isLoopback ?? false }
+
+  /// The families in which the port answers.
+  var families: [IPAddress.Family] {
+    address.map { [$0.family] } ?? [.v4, .v6]
+  }
+
+  /// Whether a port on one and the same port on the other would want the same packets.
+  func overlaps(_ other: HostAddress) -> Bool {
+    guard let mine = address, let theirs = other.address else { return true }
+    return mine == theirs || (mine.family == theirs.family && (mine.isUnspecified || theirs.isUnspecified))
+  }
+
+  /// What stands before a port: `127.0.0.1:`, `[::1]:`, nothing for every address.
+  var prefix: String { address.map { "\($0.bracketed):" } ?? "" }
+}
+
+extension HostAddress: CustomStringConvertible {
+  /// `*` or the address, without brackets.
+  var description: String { address?.description ?? "*" }
+}
+
+extension HostAddress: Codable {
+  init(from decoder: any Decoder) throws {
+    let container = try decoder.singleValueContainer()
+    self = try container.decode(String.self) == "*" ? .every : .one(container.decode(IPAddress.self))
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    try container.encode(description)
+  }
+}

@@ -1,0 +1,99 @@
+/// One iptables rule as it was, or will be, installed: `4 nat -A PORTMAP-TCP-31 -p tcp … -j DNAT …`.
+///
+/// The text is kept whole, so that what is taken away is to the letter what was put there, whichever version of
+/// portmap does it. Behind family and table it is a line in the form and order in which `iptables-save` prints it,
+/// which makes comparing the two a matter of words.
+struct Rule: Hashable, Sendable {
+  enum Table: String, CaseIterable, Sendable {
+    case raw, nat, filter
+  }
+
+  /// Where in its chain a rule goes: behind the others, or before them all.
+  enum Position: String, Sendable {
+    case last = "-A"
+    case first = "-I"
+  }
+
+  let text: String
+
+  init(_ family: IPAddress.Family, _ table: Table, _ position: Position, _ chain: String, _ match: String) {
+    text = "\(family.rawValue) \(table.rawValue) \(position.rawValue) \(chain) \(match)"
+  }
+
+  /// Nil for a text that is no rule.
+  init?(text: String) {
+    let words = text.split(separator: " ", maxSplits: 4)
+    guard words.count == 5, !text.contains(where: \.isNewline), words[0] == "4" || words[0] == "6",
+      Table(rawValue: String(words[1])) != nil, Position(rawValue: String(words[2])) != nil
+    else { return nil }
+    self.text = text
+  }
+
+  private var words: [Substring] { text.split(separator: " ", maxSplits: 4) }
+
+  var family: IPAddress.Family { text.utf8.first == UInt8(ascii: "4") ? .v4 : .v6 }
+  var table: Table { Table(rawValue: String(words[1])) ?? .filter }
+  var position: Position { Position(rawValue: String(words[2])) ?? .last }
+  var chain: String { String(words[3]) }
+  var match: String { String(words[4]) }
+  var place: ChainPlace { ChainPlace(family: family, table: table, name: chain) }
+
+  /// Whether the rule stands in a chain, without taking the text apart: this is asked of every rule there is.
+  func isIn(_ place: ChainPlace) -> Bool {
+    text.hasPrefix("\(place.prefix)\(Position.last.rawValue) \(place.name) ")
+      || text.hasPrefix("\(place.prefix)\(Position.first.rawValue) \(place.name) ")
+  }
+}
+
+/// The name of a chain together with the family and the table that it is in.
+struct ChainPlace: Hashable, Sendable {
+  let family: IPAddress.Family
+  let table: Rule.Table
+  let name: String
+
+  fileprivate var prefix: String { "\(family.rawValue) \(table.rawValue) " }
+}
+
+extension Rule: Codable {
+  init(from decoder: any Decoder) throws {
+    let text = try decoder.singleValueContainer().decode(String.self)
+    guard let rule = Rule(text: text) else {
+      throw DecodingError.dataCorrupted(
+        .init(codingPath: decoder.codingPath, debugDescription: "no rule: \(text)")
+      )
+    }
+    self = rule
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    try container.encode(text)
+  }
+}
+
+/// A chain of portmap's own: what leads into it and what always stands at its head.
+///
+/// It exists as long as any other rule is in it.
+struct Chain: Codable, Hashable, Sendable {
+  let family: IPAddress.Family
+  let table: String
+  let name: String
+  /// The jumps to it, in other chains.
+  let entries: [Rule]
+  /// The rules at its head.
+  let head: [Rule]
+  /// The call that made it.
+  var serial = 0
+
+  init(_ place: ChainPlace, entries: [Rule], head: [Rule] = []) {
+    family = place.family
+    table = place.table.rawValue
+    name = place.name
+    self.entries = entries
+    self.head = head
+  }
+
+  var place: ChainPlace {
+    ChainPlace(family: family, table: Rule.Table(rawValue: table) ?? .filter, name: name)
+  }
+}

@@ -1,0 +1,58 @@
+import Glibc
+
+/// The host's own addresses, from getifaddrs(3).
+struct Interfaces {
+  struct Entry: Equatable {
+    let name: String
+    let subnet: Subnet
+    /// What the kernel calls the interface by in link-local addresses.
+    let index: UInt32
+  }
+
+  let entries: [Entry]
+
+  init(_ entries: [Entry]) {
+    self.entries = entries
+  }
+
+  /// Those of this network namespace as they are now.
+  static func current() throws(SystemError) -> Interfaces {
+    var first: UnsafeMutablePointer<ifaddrs>?
+    try syscall("getifaddrs") { getifaddrs(&first) }
+    defer { freeifaddrs(first) }
+    var entries: [Entry] = []
+    for entry in sequence(first: first, next: { $0?.pointee.ifa_next }) {
+      guard let entry = entry?.pointee, let address = entry.ifa_addr.flatMap({ SocketAddress($0) }),
+        let mask = entry.ifa_netmask.flatMap({ maskBits($0) }),
+        let subnet = Subnet(address.ip, prefixLength: mask)
+      else { continue }
+      entries.append(
+        Entry(name: String(cString: entry.ifa_name), subnet: subnet, index: if_nametoindex(entry.ifa_name))
+      )
+    }
+    return Interfaces(entries)
+  }
+
+  private static func maskBits(_ mask: UnsafeMutablePointer<sockaddr>) -> Int? {
+    SocketAddress(mask)?.ip.value.nonzeroBitCount
+  }
+
+  /// Whether packets to an address end on this host: its own addresses, and all of 127.0.0.0/8.
+  func isLocal(_ address: IPAddress) -> Bool {
+    address.isLoopback || entries.contains { $0.subnet.address == address }
+  }
+
+  /// The narrowest network that the host shares with an address; nil where there is a router in between.
+  func subnet(of address: IPAddress) -> Subnet? {
+    entries.filter { $0.subnet.contains(address) && $0.subnet.prefixLength < address.family.bits }
+      .max { $0.subnet.prefixLength < $1.subnet.prefixLength }?.subnet
+  }
+
+  /// The interface on which a link-local address is; nil where it could be several.
+  func scope(of address: IPAddress) -> UInt32? {
+    let candidates = Set(
+      entries.filter { $0.subnet.address.isLinkLocal && $0.subnet.address.family == .v6 }.map(\.index)
+    )
+    return candidates.count == 1 ? candidates.first : nil
+  }
+}

@@ -1,0 +1,92 @@
+import CLinux
+import Glibc
+
+/// Unix sockets that keep message boundaries and carry descriptors.
+enum UnixSocket {
+  /// The kernel's SCM_MAX_FD.
+  static let descriptorsPerMessage = 253
+  /// Longer messages are refused by the receiver.
+  static let longestMessage = 16384
+
+  /// Two connected ends, close-on-exec.
+  static func pair() throws(SystemError) -> (Descriptor, Descriptor) {
+    var ends: [Int32] = [-1, -1]
+    let type = Int32(SOCK_SEQPACKET.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    try syscall("socketpair") { socketpair(AF_UNIX, type, 0, &ends) }
+    return (Descriptor(owning: ends[0]), Descriptor(owning: ends[1]))
+  }
+
+  /// Listens on a file of a folder, with mode 0600.
+  static func listen(on name: String, in folder: Descriptor) throws(SystemError) -> Descriptor {
+    let socket = try make()
+    try withAddress(name, in: folder) { address, length throws(SystemError) in
+      try syscall("bind", about: name) { bind(socket.raw, address, length) }
+    }
+    try syscall("chmod", about: name) { fchmodat(folder.raw, name, 0o600, 0) }
+    try syscall("listen", about: name) { Glibc.listen(socket.raw, 16) }
+    return socket
+  }
+
+  static func connect(to name: String, in folder: Descriptor) throws(SystemError) -> Descriptor {
+    let socket = try make()
+    try withAddress(name, in: folder) { address, length throws(SystemError) in
+      try syscall("connect", about: name) { Glibc.connect(socket.raw, address, length) }
+    }
+    return socket
+  }
+
+  /// Limits how long a blocking send or receive may take; it fails with EAGAIN then.
+  static func limit(_ socket: Descriptor, seconds: Int) throws(SystemError) {
+    var time = timeval(tv_sec: seconds, tv_usec: 0)
+    for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+      try syscall("setsockopt") {
+        setsockopt(socket.raw, SOL_SOCKET, option, &time, socklen_t(MemoryLayout<timeval>.size))
+      }
+    }
+  }
+
+  static func send(_ bytes: [UInt8], _ descriptors: [Descriptor] = [], to socket: Descriptor)
+    throws(SystemError)
+  {
+    let raw = descriptors.map(\.raw)
+    try syscall("sendmsg") { clinux_send_descriptors(socket.raw, bytes, bytes.count, raw, raw.count) }
+  }
+
+  /// The next message; an empty one without descriptors when the other end has closed.
+  static func receive(from socket: Descriptor) throws(SystemError) -> (
+    bytes: [UInt8], descriptors: [Descriptor]
+  ) {
+    var bytes = [UInt8](repeating: 0, count: longestMessage)
+    var raw = [Int32](repeating: -1, count: descriptorsPerMessage)
+    var count = 0
+    let length = try syscall("recvmsg") {
+      clinux_receive_descriptors(socket.raw, &bytes, bytes.count, &raw, &count)
+    }
+    return (Array(bytes[..<length]), raw[..<count].map(Descriptor.init(owning:)))
+  }
+
+  private static func make() throws(SystemError) -> Descriptor {
+    let type = Int32(SOCK_SEQPACKET.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    return try Descriptor("socket") { socket(AF_UNIX, type, 0) }
+  }
+
+  /// Names the file by way of its folder's descriptor: the folder's own path may be longer than an address holds.
+  private static func withAddress(
+    _ name: String,
+    in folder: Descriptor,
+    _ body: (UnsafePointer<sockaddr>, socklen_t) throws(SystemError) -> Void
+  ) throws(SystemError) {
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    let path = Array("/proc/self/fd/\(folder.raw)/\(name)".utf8)
+    guard path.count < MemoryLayout.size(ofValue: address.sun_path) else {
+      throw SystemError(call: "bind", errno: ENAMETOOLONG, subject: name)
+    }
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path) }
+    let pointer = UnsafeMutablePointer<sockaddr_un>.allocate(capacity: 1)
+    defer { pointer.deallocate() }
+    pointer.initialize(to: address)
+    let generic = UnsafeRawPointer(pointer).assumingMemoryBound(to: sockaddr.self)
+    try body(generic, socklen_t(MemoryLayout<sockaddr_un>.size))
+  }
+}

@@ -1,0 +1,101 @@
+import Testing
+
+/// portmap's own bridge: its network, the namespaces plugged into it, its removal.
+@Suite struct BridgeTests {
+  typealias Address = Topology.Address
+
+  @Test(arguments: [
+    (["172.16.42.0/24"], "10.0.42"), (["172.16.0.0/12"], "10.0.42"), (["172.16.42.128/25"], "10.0.42"),
+    (["172.16.42.7/32", "10.0.0.0/8"], "192.168.42"), (["172.16.43.0/24", "172.16.41.0/24"], "172.16.42"),
+  ])
+  func passesOverRoutesThatOverlap(_ routes: [String], _ network: String) throws {
+    try withHost { portmap, host in
+      try host.ip(
+        batch: [
+          "link add eth0 type bridge", "addr add 192.0.2.1/24 dev eth0", "link set eth0 up",
+          // None of these is in the way of any range.
+          "route add default via 192.0.2.254", "route add unreachable default metric 4278198272",
+          "route add blackhole 203.0.113.0/24", "route add 2001:db8::/32 dev eth0",
+        ] + routes.map { "route add \($0) via 192.0.2.254" }
+      )
+      #expect(try portmap("alloc", "--ip").stdout == "\(network).2\n")
+      #expect(try portmap.list().addresses[0].gateway == "\(network).1")
+    }
+  }
+
+  @Test func findsFurtherRanges() throws {
+    try withHost { portmap, host in
+      try host.ip(batch: [
+        "link add eth0 type bridge", "addr add 192.0.2.1/24 dev eth0", "link set eth0 up",
+        "route add 172.16.42.0/24 dev eth0", "route add 10.0.42.0/24 dev eth0",
+        "route add 192.168.42.0/24 dev eth0",
+      ])
+      let ip = try portmap("alloc", "--ip").lines[0]
+      #expect(!["172.16.42.", "10.0.42.", "192.168.42."].contains { ip.hasPrefix($0) }, "\(ip)")
+      #expect(["172.", "10.", "192.168."].contains { ip.hasPrefix($0) }, "\(ip)")
+    }
+  }
+
+  @Test func plugsANamespaceIn() throws {
+    try withTopology { topology in
+      let guest = try Namespace("p", topology.cleanup)
+      let guestLinks = try guest.links()
+      let before = try topology.host.snapshot()
+      let portmap = topology.portmap
+      #expect(try portmap("alloc", "--netns", guest.name).stdout == "172.16.42.2\n")
+      #expect(try guest.ip("-4", "addr").stdout.contains("172.16.42.2/24"))
+      #expect(try guest.ip("route").stdout.contains("default via 172.16.42.1"))
+      let servers = try guest.serveBoth("172.16.42.2", "80", name: "guest")
+      try portmap("map", "8080:80/tcp+udp", "--to", guest.name)
+      for transport in Transport.allCases {
+        #expect(try topology.outside.ask(transport, Address.host, 8080).peer == Address.outside)
+        #expect(try topology.host.ask(transport, "127.0.0.1", 8080).name == "guest")
+      }
+      let again = try portmap("alloc", "--netns", guest.name, status: nil)
+      #expect(again.status != 0 && again.stderr.contains(guest.name), "\(again)")
+      try portmap("unmap", guest.name)
+      #expect(try guest.links() == guestLinks)
+      #expect(try portmap.list().isEmpty)
+      try portmap("unmap", "--all")
+      try topology.host.expectUnchanged(before)
+      withExtendedLifetime(servers) {}
+    }
+  }
+
+  @Test func guestsReachEachOther() throws {
+    try withHost { portmap, _ in
+      let cleanup = Cleanup()
+      defer { cleanup.run() }
+      let guests = [try Namespace("p", cleanup), try Namespace("q", cleanup)]
+      let addresses = try guests.map { try portmap("alloc", "--netns", $0.name).lines[0] }
+      let server = try guests[0].serve(.tcp, addresses[0], "80", name: "guest")
+      #expect(try guests[1].ask(.tcp, addresses[0], 80).peer == addresses[1])
+      withExtendedLifetime(server) {}
+    }
+  }
+
+  @Test func aNamespaceThatDoesNotExist() throws {
+    try withHost { portmap, host in
+      let before = try host.snapshot()
+      let outcome = try portmap("alloc", "--netns", "nowhere", status: nil)
+      #expect(![0, 2].contains(outcome.status) && outcome.stderr.contains("nowhere"), "\(outcome)")
+      try host.expectUnchanged(before)
+      #expect(try portmap.list().isEmpty)
+    }
+  }
+
+  @Test func onABridgeThatIsNotPortmaps() throws {
+    try withTopology { topology in
+      let guest = try Namespace("p", topology.cleanup)
+      let before = try topology.host.snapshot()
+      let ip = try topology.portmap("alloc", "--netns", guest.name, "--bridge", "br0").lines[0]
+      #expect(ip.hasPrefix("10.99.0."))
+      let server = try guest.serve(.tcp, ip, "80", name: "guest")
+      #expect(try topology.host.ask(.tcp, ip, 80).peer == Address.bridge)
+      #expect(try topology.host.rules().isEmpty)
+      try topology.portmap("unmap", "--all")
+      try topology.host.expectUnchanged(before)
+      withExtendedLifetime(server) {}
+    }
+  }
+}

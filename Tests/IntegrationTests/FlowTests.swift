@@ -1,0 +1,121 @@
+import Foundation
+import Testing
+
+/// Flows older than the mapping, or than the unmapping, go where the mappings of now say.
+@Suite struct FlowTests {
+  typealias Address = Topology.Address
+
+  @Test func aSenderThatNeverPauses() throws {
+    try withTopology { topology in
+      let servers = [
+        try topology.web.serve(.udp, Address.web, "80", name: "web"),
+        try topology.other.serve(.udp, Address.other, "80", name: "other"),
+      ]
+      // Rules of any kind, so that the flow is tracked from its first datagram.
+      try topology.portmap("map", "9999:80", "--to", Address.web)
+      let first = try topology.outside.startFlooding(Address.host, 8080, until: "web", timeout: 5)
+      #expect(first.line(timeout: 0.3) == nil)
+      try topology.portmap("map", "8080:80/udp", "--to", Address.web)
+      let answer = Answer(first.wait())
+      #expect(answer.name == "web" && answer.peer == Address.outside, "\(answer)")
+      // The next one starts with the first backend and ends with the second.
+      let second = try topology.outside.startFlooding(Address.host, 8080, until: "other", timeout: 5)
+      #expect(second.line()?.hasPrefix("web ") == true)
+      try topology.portmap("unmap", "8080/udp")
+      try topology.portmap("map", "8080:80/udp", "--to", Address.other)
+      let end = second.wait()
+      #expect(end.lines.last?.hasPrefix("other \(Address.outside) ") == true, "\(end)")
+      withExtendedLifetime(servers) {}
+    }
+  }
+
+  @Test func anUnmappedFlowEnds() throws {
+    try withTopology { topology in
+      let server = try topology.web.serve(.udp, Address.web, "80", name: "web")
+      try topology.portmap("map", "8080:80/udp", "9999:80", "--to", Address.web)
+      #expect(try topology.outside.ask(.udp, Address.host, 8080, "--bind", "192.0.2.2/7777").name == "web")
+      try topology.portmap("unmap", "8080/udp")
+      #expect(
+        try topology.outside.ask(.udp, Address.host, 8080, "--bind", "192.0.2.2/7777").verdict == .refused
+      )
+      withExtendedLifetime(server) {}
+    }
+  }
+
+  @Test func aSYNToAReservedPort() throws {
+    try withTopology { topology in
+      let server = try topology.web.serve(.tcp, Address.web, "80", name: "web")
+      try topology.portmap("map", "9999:80", "--to", Address.web)
+      try topology.portmap("alloc", "8080")
+      let client = try topology.outside.startAsking(.tcp, Address.host, 8080, timeout: 6)
+      #expect(client.line(timeout: 0.3) == nil)
+      try topology.portmap("map", "8080:80", "--to", Address.web)
+      // By DNAT: the proxy would show the bridge's address.
+      let answer = Answer(client.wait())
+      #expect(answer.name == "web" && answer.peer == Address.outside, "\(answer)")
+      withExtendedLifetime(server) {}
+    }
+  }
+
+  @Test func datagramsToAReservedPort() throws {
+    try withTopology { topology in
+      let server = try topology.web.serve(.udp, Address.web6, "80", name: "web")
+      try topology.portmap("map", "9999:80", "--to", Address.web6)
+      try topology.portmap("alloc", "8080/udp")
+      let client = try topology.outside.startFlooding(Address.host6, 8080, until: "web", timeout: 5)
+      #expect(client.line(timeout: 0.3) == nil)
+      try topology.portmap("map", "8080:80/udp", "--to", Address.web6)
+      let answer = Answer(client.wait())
+      #expect(answer.name == "web" && answer.peer == Address.outside6, "\(answer)")
+      withExtendedLifetime(server) {}
+    }
+  }
+
+  @Test func strangersFlowsSurvive() throws {
+    try withTopology { topology in
+      let servers = [
+        try topology.other.serve(.udp, Address.other, "8080", name: "other"),
+        try topology.outside.serve(.udp, Address.outside, "8080", name: "outside"),
+      ]
+      let portmap = topology.portmap
+      try portmap("map", "9999:80", "--to", Address.web)
+      // Through the host and from the host, to the same port number elsewhere.
+      #expect(try topology.outside.ask(.udp, Address.other, 8080).name == "other")
+      #expect(try topology.host.ask(.udp, Address.outside, 8080).name == "outside")
+      let before = try flows(topology)
+      #expect(before == [Address.other, Address.outside])
+      try portmap("map", "8080:80/udp", "--to", Address.web)
+      #expect(try flows(topology) == before)
+      try portmap("unmap", "8080/udp")
+      #expect(try flows(topology) == before)
+      withExtendedLifetime(servers) {}
+    }
+  }
+
+  /// The destinations of tracked flows to port 8080.
+  private func flows(_ topology: Topology) throws -> Set<String> {
+    let table = try topology.host.exec("conntrack", "-L", "-p", "udp", "--orig-port-dst", "8080")
+    return Set(table.lines.compactMap { $0.firstMatch(of: /dst=(\S+)/).map { String($0.1) } })
+  }
+
+  @Test func withoutConntrackThereIsAWarning() throws {
+    try withTopology { topology in
+      let folder = topology.folder + "/bin"
+      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
+      for tool in [
+        "ip", "iptables", "ip6tables", "iptables-save", "ip6tables-save", "iptables-restore",
+        "ip6tables-restore", "sh",
+      ] {
+        try FileManager.default.createSymbolicLink(
+          atPath: folder + "/" + tool,
+          withDestinationPath: Tools.path(tool)
+        )
+      }
+      var portmap = topology.portmap
+      portmap.prefix = ["/usr/bin/env", "PATH=" + folder]
+      let outcome = try portmap("map", "8080:80/udp", "--to", Address.web)
+      #expect(outcome.stderr.contains("conntrack"), "\(outcome)")
+      #expect(outcome.stdout == "8080->10.99.0.2:80/udp\n")
+    }
+  }
+}

@@ -1,0 +1,104 @@
+import Foundation
+import Testing
+
+/// `portmap proxy`: in the foreground, without root, state or rules.
+@Suite struct ProxyCommandTests {
+  typealias Address = Topology.Address
+
+  @Test func severalPairsInOneProcess() throws {
+    try withTopology { topology in
+      let servers = [
+        try topology.web.serveBoth(Address.web, "80-85", name: "web"),
+        try topology.other.serve(.tcp, Address.other6, "80", name: "other"),
+      ]
+      let before = try topology.host.snapshot()
+      var portmap = topology.portmap
+      portmap.prefix = ["setpriv", "--reuid", "65000", "--regid", "65000", "--clear-groups"]
+      portmap.binary = try topology.readableBinary()
+      let proxy = try portmap.start([
+        "proxy", "8080", "10.99.0.2:80", "127.0.0.1:8081/udp", "10.99.0.2:80", "[::1]:8082",
+        "[fd00:99::3]:80",
+        "8090-8095/udp", "10.99.0.2:80-85",
+      ])
+      let lines = (0..<4).map { _ in proxy.line() ?? "" }
+      #expect(
+        lines == [
+          "8080->10.99.0.2:80", "127.0.0.1:8081->10.99.0.2:80/udp", "[::1]:8082->[fd00:99::3]:80",
+          "8090-8095->10.99.0.2:80-85/udp",
+        ]
+      )
+      #expect(try topology.outside.ask(.tcp, Address.host, 8080).peer == Address.bridge)
+      #expect(try topology.outside.ask(.tcp, Address.host6, 8080).peer == Address.bridge)
+      #expect(try topology.host.ask(.udp, "127.0.0.1", 8081).name == "web")
+      #expect(try topology.outside.ask(.udp, Address.host, 8081).verdict == .refused)
+      #expect(try topology.host.ask(.tcp, "::1", 8082).peer == Address.bridge6)
+      #expect(try topology.outside.ask(.udp, Address.host, 8093).port == 83)
+      #expect(try topology.host.snapshot() == before)
+      #expect(!FileManager.default.fileExists(atPath: portmap.state))
+      withExtendedLifetime(servers) {}
+    }
+  }
+
+  @Test(arguments: [SIGTERM, SIGINT])
+  func aSignalClosesEverything(_ signal: Int32) throws {
+    try withTopology { topology in
+      let server = try topology.web.serve(.tcp, Address.web, "80", name: "web", mode: "mute")
+      let proxy = try topology.portmap.start(["proxy", "0", "10.99.0.2:80"])
+      let line = try #require(proxy.line())
+      let port = try #require(line.wholeMatch(of: /(\d+)->10\.99\.0\.2:80/).flatMap { Int($0.1) }, "\(line)")
+      let client = try topology.outside.startAsking(.tcp, Address.host, port, timeout: 10)
+      #expect(client.line(timeout: 0.3) == nil)
+      proxy.signal(signal)
+      let outcome = proxy.wait(timeout: 3)
+      #expect(outcome.status == 0, "\(outcome)")
+      #expect(Answer(client.wait(timeout: 3)).verdict == .closed)
+      #expect(try topology.host.processes().isEmpty)
+      withExtendedLifetime(server) {}
+    }
+  }
+
+  @Test func portsThatAreTaken() throws {
+    try withHost { portmap, host in
+      let stranger = try host.serve(.tcp, "0.0.0.0", "8081", name: "stranger")
+      let outcome = try portmap("proxy", "8080", "127.0.0.1:80", "8081", "127.0.0.1:80", status: 3)
+      #expect(outcome.stdout.isEmpty && outcome.stderr.contains("address already in use"), "\(outcome)")
+      withExtendedLifetime(stranger) {}
+    }
+  }
+
+  @Test func socketsThatItIsHanded() throws {
+    try withTopology { topology in
+      let servers = try topology.web.serveBoth(Address.web, "80-81", name: "web")
+      var portmap = topology.portmap
+      portmap.prefix = [Tools.probe, "activate", "tcp/127.0.0.1/8080", "udp/::/8081", "--"]
+      let proxy = try portmap.start(["proxy", "10.99.0.2:80", "10.99.0.2:81"])
+      #expect(proxy.line() != nil && proxy.line() != nil)
+      #expect(try topology.host.ask(.tcp, "127.0.0.1", 8080).port == 80)
+      #expect(try topology.outside.ask(.udp, Address.host, 8081).port == 81)
+      #expect(try topology.outside.ask(.udp, Address.host6, 8081).port == 81)
+      #expect(try topology.outside.ask(.tcp, Address.host, 8080).verdict == .refused)
+      proxy.signal(SIGTERM)
+      #expect(proxy.wait().status == 0)
+      withExtendedLifetime(servers) {}
+    }
+  }
+
+  @Test func udpTimeout() throws {
+    try withTopology { topology in
+      let server = try topology.web.serve(.udp, Address.web, "80", name: "web")
+      let proxy = try topology.portmap.start(["proxy", "--udp-timeout", "1", "8080/udp", "10.99.0.2:80"])
+      #expect(proxy.line() != nil)
+      let ask = { try topology.outside.ask(.udp, Address.host, 8080, "--bind", "192.0.2.2/7777").peerPort }
+      let first = try #require(try ask())
+      // Kept alive by traffic, and the same socket towards the backend as long as it is.
+      for _ in 0..<3 {
+        usleep(500_000)
+        #expect(try ask() == first)
+      }
+      usleep(2_500_000)
+      let later = try #require(try ask())
+      #expect(later != first)
+      withExtendedLifetime(server) {}
+    }
+  }
+}

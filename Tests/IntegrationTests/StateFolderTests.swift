@@ -1,0 +1,159 @@
+import Foundation
+import Testing
+
+/// State folders: which are used, which are refused, and several side by side.
+@Suite struct StateFolderTests {
+  typealias Address = Topology.Address
+
+  @Test func twoInOneNamespace() throws {
+    try withTopology { topology in
+      let servers = [
+        try topology.web.serve(.tcp, Address.web, "80", name: "web"),
+        try topology.other.serve(.tcp, Address.other, "80", name: "other"),
+      ]
+      let before = try topology.host.snapshot()
+      let first = topology.portmap
+      var second = first
+      second.state += "-2"
+      try first("map", "8080:80", "--to", Address.web)
+      let firstAlone = try topology.host.snapshot()
+      try second("map", "8081:80", "--to", Address.other)
+      // The same backend in both.
+      try second("map", "8082:80", "--to", Address.web)
+      #expect(try first.list().mappings.map(\.hostPort) == [8080])
+      #expect(try second.list().mappings.map(\.hostPort) == [8081, 8082])
+      try second("map", "8080:80", "--to", Address.other, status: 3)
+      try second("unmap", "8080", status: 5)
+      #expect(try topology.outside.ask(.tcp, Address.host, 8081).name == "other")
+      try second("unmap", "--all")
+      #expect(Set(try topology.host.rules()) == Set(firstAlone.rules))
+      #expect(try topology.host.processes().count == 1)
+      #expect(try topology.outside.ask(.tcp, Address.host, 8080).peer == Address.outside)
+      try second("map", "8081:80", "--to", Address.other)
+      try first("unmap", "--all")
+      #expect(try topology.outside.ask(.tcp, Address.host, 8081).peer == Address.outside)
+      try second("unmap", "8081")
+      try topology.host.expectUnchanged(before)
+      withExtendedLifetime(servers) {}
+    }
+  }
+
+  @Test func permissionsOfTheFolder() throws {
+    try withHost { portmap, _ in
+      try portmap("alloc", "8080")
+      let attributes = try FileManager.default.attributesOfItem(atPath: portmap.state)
+      #expect(attributes[.posixPermissions] as? Int == 0o755)
+      #expect(FileManager.default.fileExists(atPath: portmap.state + "/state.json"))
+    }
+  }
+
+  @Test func foldersThatAreRefused() throws {
+    try withHost { portmap, host in
+      let files = FileManager.default
+      let link = portmap.state + "-link"
+      let open = portmap.state + "-open"
+      let strangers = portmap.state + "-strangers"
+      try files.createDirectory(atPath: portmap.state, withIntermediateDirectories: false)
+      try files.createSymbolicLink(atPath: link, withDestinationPath: portmap.state)
+      try files.createDirectory(atPath: open, withIntermediateDirectories: false)
+      try files.setAttributes([.posixPermissions: 0o777], ofItemAtPath: open)
+      try files.createDirectory(
+        atPath: strangers,
+        withIntermediateDirectories: false,
+        attributes: [.posixPermissions: 0o755, .ownerAccountID: 65000]
+      )
+      for folder in [link, open, strangers] {
+        var other = portmap
+        other.state = folder
+        for arguments in [["alloc", "8080"], ["list"], ["unmap", "8080"]] {
+          let outcome = try other.run(arguments, status: 1)
+          #expect(outcome.stderr.contains(folder), "\(outcome)")
+        }
+        #expect(try host.processes().isEmpty)
+      }
+    }
+  }
+
+  @Test(arguments: [
+    "", "{", "[]", "null", "{\"version\":999999}", "{\"version\":\"one\"}", "not json at all",
+  ])
+  func filesThatAreNotUnderstood(_ text: String) throws {
+    try withHost { portmap, host in
+      let path = portmap.state + "/state.json"
+      try FileManager.default.createDirectory(
+        atPath: portmap.state,
+        withIntermediateDirectories: false,
+        attributes: [.posixPermissions: 0o755]
+      )
+      try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+      for arguments in [["alloc", "8080"], ["list"], ["unmap", "8080"], ["unmap", "--all"]] {
+        let outcome = try portmap.run(arguments, status: 1)
+        #expect(outcome.stderr.contains(path), "\(outcome)")
+      }
+      #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == Data(text.utf8))
+      #expect(try host.processes().isEmpty)
+    }
+  }
+
+  @Test func aFileThatIsALink() throws {
+    try withHost { portmap, _ in
+      try portmap("alloc", "8080")
+      let path = portmap.state + "/state.json"
+      try FileManager.default.moveItem(atPath: path, toPath: path + ".real")
+      try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: path + ".real")
+      #expect(try portmap("list", status: 1).stderr.contains(path))
+      try FileManager.default.removeItem(atPath: path)
+      try FileManager.default.moveItem(atPath: path + ".real", toPath: path)
+      #expect(try portmap.list().reservations.map(\.port) == [8080])
+    }
+  }
+
+  /// Without a folder given, each network namespace has a state of its own.
+  @Test func anotherNamespaceIsAnotherState() throws {
+    let cleanup = Cleanup()
+    defer { cleanup.run() }
+    let run = try makeFolder(cleanup)
+    // A /run of the test's own, in a mount namespace of each command's own.
+    let script = "mount --bind \"$0\" /run && exec \"$@\""
+    let portmaps = try ["h", "i"].map { role in
+      var portmap = Portmap(try Namespace(role, cleanup), state: "", cleanup)
+      portmap.prefix = ["unshare", "--mount", "sh", "-c", script, run]
+      return portmap
+    }
+    try portmaps[0]("alloc", "8080")
+    try portmaps[1]("alloc", "8080")
+    try portmaps[1]("alloc", "8081")
+    #expect(try portmaps[0].list().reservations.map(\.port) == [8080])
+    #expect(try portmaps[1].list().reservations.map(\.port) == [8080, 8081])
+    try portmaps[0]("unmap", "--all")
+    #expect(try portmaps[0].list().isEmpty)
+    #expect(try portmaps[1].list().reservations.count == 2)
+    #expect(try portmaps[1].namespace.processes().count == 2)
+    let folders = try FileManager.default.contentsOfDirectory(atPath: run + "/portmap")
+    #expect(folders.filter { $0.wholeMatch(of: /netns-\d+/) != nil }.count >= 1, "\(folders)")
+    #expect(!FileManager.default.fileExists(atPath: run + "/portmap/state.json"))
+  }
+
+  @Test func aStateOfAnotherNamespaceHoldsNothing() throws {
+    try withHost { portmap, _ in
+      try portmap("alloc", "8080")
+      let cleanup = Cleanup()
+      defer { cleanup.run() }
+      let elsewhere = Portmap(try Namespace("i", cleanup), state: portmap.state + "-copy", cleanup)
+      try FileManager.default.createDirectory(
+        atPath: elsewhere.state,
+        withIntermediateDirectories: false,
+        attributes: [.posixPermissions: 0o755]
+      )
+      try FileManager.default.copyItem(
+        atPath: portmap.state + "/state.json",
+        toPath: elsewhere.state + "/state.json"
+      )
+      #expect(try elsewhere("alloc", "8080").stdout == "8080\n")
+      // What the copy names is of the other namespace, and left alone.
+      try elsewhere("unmap", "--all")
+      #expect(try portmap.namespace.sockets(.tcp, 8080).count == 1)
+      #expect(try portmap.list().reservations.map(\.port) == [8080])
+    }
+  }
+}

@@ -1,0 +1,20 @@
+import Testing
+
+/// What has to be undone, last in, first out; one failure does not keep the rest from being undone.
+final class Cleanup {
+  private var steps: [() throws -> Void] = []
+
+  func add(_ step: @escaping () throws -> Void) {
+    steps.append(step)
+  }
+
+  func run() {
+    while let step = steps.popLast() {
+      do {
+        try step()
+      } catch {
+        Issue.record("cleaning up: \(error)")
+      }
+    }
+  }
+}

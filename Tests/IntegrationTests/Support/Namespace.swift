@@ -1,0 +1,98 @@
+import Foundation
+import Synchronization
+import Testing
+
+/// A network namespace of the test's own, reached through `ip netns exec` alone: the test's threads are shared.
+struct Namespace: Sendable {
+  let name: String
+
+  private static let counter = Atomic(0)
+  private static let prefix = "t" + String(getpid(), radix: 36) + "-"
+
+  /// Makes a namespace with its loopback device up. The name is one that portmap takes too.
+  init(_ role: String, _ cleanup: Cleanup) throws {
+    try Tools.check()
+    _ = Self.swept
+    let number = Self.counter.wrappingAdd(1, ordering: .relaxed).newValue
+    name = Self.prefix + String(number, radix: 36) + role
+    let name = name
+    // Before it is made: one half made is removed as well.
+    cleanup.add { try Self.remove(name) }
+    try run(["ip", "netns", "add", name])
+    try exec("sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0")
+    try ip("link", "set", "lo", "up")
+  }
+
+  /// Runs a program inside, to its end.
+  @discardableResult
+  func exec(
+    _ arguments: [String],
+    environment: [String: String] = [:],
+    status: Int32? = 0,
+    timeout: Double = 20,
+    at location: SourceLocation = #_sourceLocation
+  ) throws -> Outcome {
+    try run(
+      ["ip", "netns", "exec", name] + arguments,
+      environment: environment,
+      status: status,
+      timeout: timeout,
+      at: location
+    )
+  }
+
+  @discardableResult
+  func exec(_ arguments: String..., at location: SourceLocation = #_sourceLocation) throws -> Outcome {
+    try exec(arguments, at: location)
+  }
+
+  /// Starts a program inside.
+  func start(_ arguments: [String], environment: [String: String] = [:]) throws -> ChildProcess {
+    try ChildProcess(["ip", "netns", "exec", name] + arguments, environment: environment)
+  }
+
+  /// `ip` on this namespace's links, addresses and routes.
+  @discardableResult
+  func ip(_ arguments: String..., at location: SourceLocation = #_sourceLocation) throws -> Outcome {
+    try run(["ip", "-n", name] + arguments, at: location)
+  }
+
+  /// Several `ip` commands in one go.
+  func ip(batch: [String]) throws {
+    let script = batch.joined(separator: "\n")
+    try run(["sh", "-c", "printf '%s\\n' \"$1\" | ip -n \"$0\" -batch -", name, script])
+  }
+
+  func setSysctl(_ settings: String..., at location: SourceLocation = #_sourceLocation) throws {
+    try exec(["sysctl", "-qw"] + settings, at: location)
+  }
+
+  func sysctl(_ name: String) throws -> String {
+    try exec("sysctl", "-n", name).stdout.trimmingCharacters(in: .whitespacesAndNewlines)
+  }
+
+  /// The processes inside.
+  func processes() throws -> [pid_t] {
+    try run(["ip", "netns", "pids", name]).lines.compactMap { pid_t($0) }
+  }
+
+  private static func remove(_ name: String) throws {
+    for _ in 0..<50 {
+      let left = try run(["ip", "netns", "pids", name], status: nil).lines.compactMap { pid_t($0) }
+      if left.isEmpty { break }
+      for pid in left { kill(pid, SIGKILL) }
+      usleep(10_000)
+    }
+    if FileManager.default.fileExists(atPath: "/run/netns/\(name)") { try run(["ip", "netns", "del", name]) }
+  }
+
+  /// Removes, once, what test runs that were killed have left.
+  private static let swept: Void = {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: "/run/netns")) ?? []
+    for name in names where name.wholeMatch(of: /t[0-9a-z]+-[0-9a-z]+/) != nil {
+      let owner = name.dropFirst().prefix { $0 != "-" }
+      guard let pid = pid_t(owner, radix: 36), kill(pid, 0) != 0 else { continue }
+      try? remove(name)
+    }
+  }()
+}

@@ -1,0 +1,115 @@
+import Foundation
+import Testing
+
+/// What an ordinary user can do, and what the others are told.
+@Suite struct UnprivilegedTests {
+  typealias Address = Topology.Address
+
+  /// The program as an ordinary user runs it, with a runtime folder of the user's own.
+  private func withUser(_ body: (Portmap, Topology) throws -> Void) throws {
+    try withTopology { topology in
+      var portmap = topology.portmap
+      let runtime = topology.folder + "/runtime"
+      try FileManager.default.createDirectory(
+        atPath: runtime,
+        withIntermediateDirectories: false,
+        attributes: [.posixPermissions: 0o700, .ownerAccountID: 65000, .groupOwnerAccountID: 65000]
+      )
+      portmap.state = ""
+      portmap.environment = ["XDG_RUNTIME_DIR": runtime]
+      portmap.prefix = ["setpriv", "--reuid", "65000", "--regid", "65000", "--clear-groups"]
+      portmap.binary = try topology.readableBinary()
+      try body(portmap, topology)
+    }
+  }
+
+  @Test func portsAreReservedAndReleased() throws {
+    try withUser { portmap, topology in
+      let port = try portmap.allocate()
+      #expect(try topology.host.bind(.tcp, "::", port)?.contains("EADDRINUSE") == true)
+      #expect(try portmap.list().reservations.map(\.port) == [port])
+      let pid = try portmap.list().reservations[0].pid
+      let owner = try FileManager.default.attributesOfItem(atPath: "/proc/\(pid)")[.ownerAccountID] as? Int
+      #expect(owner == 65000)
+      try portmap("unmap", "\(port)")
+      #expect(try topology.host.processes().isEmpty)
+      // The state of the administrator is another one.
+      #expect(try topology.portmap.list().isEmpty)
+    }
+  }
+
+  @Test func mappingsByTheProxyAlone() throws {
+    try withUser { portmap, topology in
+      let servers = try topology.web.serveBoth(Address.web, "80", name: "web")
+      try portmap("alloc", "8080")
+      let inodes = try topology.host.sockets(.tcp, 8080)
+      #expect(
+        try portmap("map", "--proxy-only", "8080:80", "8081:80/udp", "--to", Address.web).stdout
+          == "8080->10.99.0.2:80\n8081->10.99.0.2:80/udp\n"
+      )
+      #expect(try topology.host.sockets(.tcp, 8080) == inodes)
+      #expect(try topology.outside.ask(.tcp, Address.host, 8080).peer == Address.bridge)
+      #expect(try topology.outside.ask(.udp, Address.host, 8081).peer == Address.bridge)
+      #expect(
+        try portmap("map", "127.0.0.1:8082:80", "--to", Address.web).stdout
+          == "127.0.0.1:8082->10.99.0.2:80\n"
+      )
+      try portmap("unmap", "--all")
+      #expect(try portmap.list().isEmpty)
+      #expect(try topology.outside.ask(.tcp, Address.host, 8080).verdict == .refused)
+      withExtendedLifetime(servers) {}
+    }
+  }
+
+  @Test(arguments: [
+    ["map", "8080:80", "--to", "10.99.0.2"], ["map", "8080:80", "--to", "10.99.0.2", "--no-proxy"],
+    ["alloc", "--ip"],
+    ["alloc", "--netns", "web"], ["map", "8080:80"], ["map", "80:80", "--proxy-only", "--to", "10.99.0.2"],
+    ["alloc", "80"], ["proxy", "80", "10.99.0.2:80"],
+  ])
+  func whatNeedsMore(_ arguments: [String]) throws {
+    try withUser { portmap, topology in
+      let before = try topology.host.snapshot()
+      let outcome = try portmap.run(arguments, status: 4)
+      let needs = ["CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "root", "ip_unprivileged_port_start"]
+      #expect(needs.contains { outcome.stderr.contains($0) }, "\(outcome)")
+      #expect(outcome.stdout.isEmpty)
+      try topology.host.expectUnchanged(before)
+    }
+  }
+
+  @Test func aFolderOfTheUsersOwnInTmp() throws {
+    try withUser { portmap, topology in
+      let uid = 65000 - Int.random(in: 1...3000)
+      var user = portmap
+      user.environment = ["XDG_RUNTIME_DIR": ""]
+      user.prefix = ["setpriv", "--reuid", "\(uid)", "--regid", "\(uid)", "--clear-groups"]
+      let folder = "/tmp/portmap-\(uid)"
+      topology.cleanup.add { try? FileManager.default.removeItem(atPath: folder) }
+      let port = try user.allocate()
+      let attributes = try FileManager.default.attributesOfItem(atPath: folder)
+      #expect(attributes[.posixPermissions] as? Int == 0o700)
+      #expect(attributes[.ownerAccountID] as? Int == uid)
+      #expect(try user.list().reservations.map(\.port) == [port])
+      try user("unmap", "--all")
+      // Somebody else's folder of that name is refused.
+      try FileManager.default.removeItem(atPath: folder)
+      try FileManager.default.createDirectory(
+        atPath: folder,
+        withIntermediateDirectories: false,
+        attributes: [.posixPermissions: 0o755]
+      )
+      let outcome = try user("alloc", status: nil)
+      #expect(outcome.status != 0 && outcome.stderr.contains(folder), "\(outcome)")
+    }
+  }
+
+  @Test func aDryRunNeedsNoRoot() throws {
+    try withUser { portmap, topology in
+      let before = try topology.host.snapshot()
+      let outcome = try portmap("map", "-n", "8080:80", "--to", Address.web)
+      #expect(outcome.stdout.contains("DNAT") && outcome.stdout.contains("10.99.0.2"), "\(outcome)")
+      try topology.host.expectUnchanged(before)
+    }
+  }
+}
