@@ -97,6 +97,7 @@ final class TCPRelay {
       guard connections.isEmpty else { return }
       buffers.release()
       spare = nil
+      malloc_trim(0)
     }
   }
 

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 // Datagrams of all udp frontends, both ways.
@@ -201,10 +202,11 @@ final class UDPRelay {
   }
 
   private func releaseIfIdle() {
-    guard table.isEmpty else { return }
+    guard table.isEmpty, inbound != nil else { return }
     inbound = nil
     outbound = nil
     sender = nil
     answers = []
+    malloc_trim(0)
   }
 }
