@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 @testable import portmap
 
@@ -49,6 +50,7 @@ final class RunningProxy {
   }
 
   private let control: Endpoint
+  private let clock: clockid_t
   private let ended = DispatchSemaphore(value: 0)
 
   /// `prepare` runs on the proxy's thread before anything else does.
@@ -63,7 +65,9 @@ final class RunningProxy {
     let inner = ends[1]
     let ended = ended
     let ready = DispatchSemaphore(value: 0)
+    let clock = Mutex<clockid_t>(0)
     Thread.detachNewThread {
+      clock.withLock { _ = pthread_getcpuclockid(pthread_self(), &$0) }
       prepare(frontends.map(\.socket) + [inner])
       do {
         let loop = try EventLoop()
@@ -83,6 +87,14 @@ final class RunningProxy {
       ended.signal()
     }
     ready.wait()
+    self.clock = clock.withLock { $0 }
+  }
+
+  /// The processor time that the proxy's thread has taken.
+  var processorMilliseconds: Int {
+    var time = timespec()
+    clock_gettime(clock, &time)
+    return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
   }
 
   deinit {

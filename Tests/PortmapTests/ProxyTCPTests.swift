@@ -155,6 +155,15 @@ import Testing
     }
   }
 
+  @Test func urgentBytesStayInTheStream() throws {
+    let line = try Line()
+    try line.client.send([1, 2])
+    #expect(send(line.client.descriptor.raw, [3], 1, Int32(MSG_OOB)) == 1)
+    try line.client.send([4, 5])
+    line.client.end()
+    #expect(try line.server.receiveToEnd() == [1, 2, 3, 4, 5])
+  }
+
   @Test func releaseClosesTheLeaseAtOnceAndNoOther() throws {
     let backend = try Endpoint(.tcp)
     let first = try RunningProxy.Frontend(.tcp, to: try backend.address(), lease: 1)

@@ -32,6 +32,7 @@ final class DatagramBatch {
     headers.initialize(repeating: clinux_mmsghdr(), count: Self.slots)
     for slot in 0..<Self.slots {
       (vectors + slot).initialize(to: iovec(iov_base: payload(slot), iov_len: Self.slotSize))
+      prepare(slot)
     }
   }
 
@@ -48,7 +49,6 @@ final class DatagramBatch {
   /// Receives into the slots that are free, as many as there are or is room for.
   func receive(from socket: Int32) -> Outcome {
     let first = used
-    for slot in first..<Self.slots { prepare(slot) }
     let count = UInt32(Self.slots - first)
     let outcome = attempt("recvmmsg") {
       Int(clinux_recvmmsg(socket, headers + first, count, Int32(MSG_DONTWAIT)))
@@ -58,7 +58,10 @@ final class DatagramBatch {
   }
 
   /// Makes all slots free.
-  func clear() { used = 0 }
+  func clear() {
+    for slot in 0..<used { prepare(slot) }
+    used = 0
+  }
 
   func payload(_ slot: Int) -> UnsafeMutableRawPointer { payloads + slot * Self.slotSize }
 

@@ -32,8 +32,8 @@ enum Readiness {
 /// One epoll instance, served by the thread that calls `run`.
 ///
 /// A turn waits for events (for ever, unless a timer is set or a handler asked to be called again), hands them to
-/// their handlers, calls those that asked for it, fires what timers are due and ends with the `onTurnEnd` blocks. Registrations are
-/// level-triggered unless `events` has `Readiness.edgeTriggered`.
+/// their handlers, calls those that asked for it, fires what timers are due and ends with the `onTurnEnd` blocks.
+/// Registrations are level-triggered unless `events` has `Readiness.edgeTriggered`.
 final class EventLoop {
   private struct Slot {
     var handler: (any EventHandler)?

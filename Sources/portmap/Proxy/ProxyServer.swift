@@ -52,12 +52,12 @@ final class ProxyServer {
   }
 
   private func close(where matches: (Int) -> Bool) {
-    for frontend in tcpFrontends where matches(frontend.lease) { tcp.close(frontend) }
+    for frontend in tcpFrontends where matches(frontend.lease) { frontend.pause() }
     for frontend in udpFrontends where matches(frontend.lease) { frontend.stop() }
     tcpFrontends.removeAll { matches($0.lease) }
     udpFrontends.removeAll { matches($0.lease) }
-    tcp.closeConnections(where: matches)
-    udp.closeClients(where: matches)
+    tcp.close(where: matches)
+    udp.close(where: matches)
     shareDescriptors()
   }
 

@@ -37,14 +37,9 @@ final class TCPRelay {
     try frontend.resume()
   }
 
-  /// Closes a frontend's socket. Its connections are closed by `closeConnections`.
-  func close(_ frontend: TCPFrontend) {
-    frontend.pause()
-    paused.removeAll { $0 === frontend }
-  }
-
-  /// Closes the connections of the leases that `matches` picks.
-  func closeConnections(where matches: (Int) -> Bool) {
+  /// Closes the connections of the leases that `matches` picks, and lets go of their frontends.
+  func close(where matches: (Int) -> Bool) {
+    paused.removeAll { matches($0.lease) }
     for connection in connections where matches(connection.lease) {
       connection.close()
       ended(connection)
@@ -102,6 +97,7 @@ final class TCPRelay {
       guard connections.isEmpty else { return }
       buffers.release()
       spare = nil
+      malloc_trim(0)
     }
   }
 

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 // Datagrams of all udp frontends, both ways.
@@ -63,9 +64,9 @@ final class UDPRelay {
   }
 
   /// Forgets the clients of the leases that `matches` picks.
-  func closeClients(where matches: (Int) -> Bool) {
-    answers = []
-    outbound?.clear()
+  func close(where matches: (Int) -> Bool) {
+    // Other leases' answers are among those that wait for the turn's end.
+    sendAnswers()
     for client in table.clients(where: { matches($0.frontend.lease) }) { forget(client) }
     releaseIfIdle()
   }
@@ -201,10 +202,11 @@ final class UDPRelay {
   }
 
   private func releaseIfIdle() {
-    guard table.isEmpty else { return }
+    guard table.isEmpty, inbound != nil else { return }
     inbound = nil
     outbound = nil
     sender = nil
     answers = []
+    malloc_trim(0)
   }
 }
