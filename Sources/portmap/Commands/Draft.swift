@@ -10,8 +10,6 @@ final class Draft {
   private let before: State
   /// The state as it will be.
   var next: State
-  /// Rules to install: those of new mappings, and what they share with nobody so far.
-  var rules: [Rule] = []
   /// Sockets that the call's background process will hold.
   var leases: [(lease: Lease, sockets: [Descriptor])] = []
   /// What other processes hold and let go of once this one has it.
@@ -26,6 +24,7 @@ final class Draft {
     self.workspace = workspace
     before = workspace.state
     next = workspace.state
+    next.serial += 1
     holderID = Identifier.make(unless: workspace.state.knows)
     ids = [holderID]
   }
@@ -42,9 +41,12 @@ final class Draft {
     return id
   }
 
+  /// The number of this call, which everything that it makes carries.
+  var serial: Int { next.serial }
+
   /// Which of the rules will have to be made, with the chains for them.
   var change: RuleChange {
-    RuleChange.adding(rules, to: before.chains, workspace.layout)
+    RuleChange.adding(next.batch(serial).rules, to: before.chains, workspace.layout, serial: serial)
   }
 
   /// Does it all, then calls `report`, whose failure undoes it all as any other's does.

@@ -125,7 +125,7 @@ struct Guests {
     }
     var record = BridgeRecord(name: name, subnet: subnet, isOwn: true)
     record.rules = workspace.layout.rules(forBridge: name, subnet)
-    draft.rules += record.rules
+    record.serial = draft.serial
     planLink(record)
     return record
   }

@@ -43,11 +43,10 @@ struct MapPlanner {
   func plan() throws -> [Mapping] {
     let interfaces = try Interfaces.current()
     let backend = BackendResolver(workspace: workspace, draft: draft)
-    if !workspace.isPreview, !isProxyOnly || options.to == nil {
-      let hint = "run it as root, or use --proxy-only with --to, which touches no rule"
-      try Self.requireNetAdmin(for: "mapping with rules", hint: hint)
-    }
+    if options.to == nil { try requireNetAdmin() }
     let ip = try backend.resolve(options.to, bridge: options.bridge).ip
+    let hosts = options.specs.flatMap(options.hosts)
+    if hosts.contains(where: { needsRules($0, ip) }) { try requireNetAdmin() }
     try check(ip, interfaces)
     try DescriptorLimit.makeRoom(
       for: options.specs.reduce(0) { $0 + $1.width * $1.transports.transports.count }
@@ -78,6 +77,18 @@ struct MapPlanner {
   }
 
   private var isProxyOnly: Bool { options.mode == .proxyOnly }
+
+  /// Whether packets from outside may come that rules have to lead on: not to a loopback address, nor for a backend
+  /// that only this host can reach.
+  private func needsRules(_ host: HostAddress, _ backend: IPAddress) -> Bool {
+    !isProxyOnly && !host.isLoopback && !backend.isLoopback
+  }
+
+  private func requireNetAdmin() throws(Failure) {
+    guard !workspace.isPreview else { return }
+    let hint = "run it as root, or use --proxy-only with --to, which touches no rule"
+    try Self.requireNetAdmin(for: "mapping with rules", hint: hint)
+  }
 
   /// Throws unless this process may change rules and links.
   static func requireNetAdmin(for what: String, hint: String) throws(Failure) {
@@ -132,8 +143,8 @@ struct MapPlanner {
     _ sockets: [Descriptor],
     _ interfaces: Interfaces
   ) throws -> Mapping {
-    let isLocalOnly = isProxyOnly || host.isLoopback || ip.isLoopback
-    let nat = !isLocalOnly && host.families.contains(ip.family)
+    let needsRules = needsRules(host, ip)
+    let nat = needsRules && host.families.contains(ip.family)
     let proxy = options.mode != .noProxy
     guard nat || proxy else {
       throw Failure.usage(
@@ -155,7 +166,7 @@ struct MapPlanner {
       proxyProtocol: options.proxyProtocol,
       holder: draft.holderID
     )
-    if !isLocalOnly { try addRules(&mapping, interfaces) }
+    if needsRules { try addRules(&mapping, interfaces) }
     let backend = Lease.Backend(
       ip: ip,
       firstPort: spec.backend.first,
@@ -183,14 +194,13 @@ struct MapPlanner {
       draft.next.saidNoIPv6 = true
       workspace.warn("warning: no rules for IPv6 here (no ip6tables, or no IPv6): mappings are for IPv4")
     }
-    draft.rules += mapping.rules
+    mapping.serial = draft.serial
     for key in mapping.sharedKeys where !draft.next.shared.contains(where: { $0.key == key }) {
       let rules =
         key.hasPrefix("forward")
         ? layout.forwarding(to: mapping.backendIP, from: subnet(of: mapping.backendIP, interfaces))
         : layout.replies(from: mapping.backendIP)
-      draft.next.shared.append(SharedRules(key: key, rules: rules))
-      draft.rules += rules
+      draft.next.shared.append(SharedRules(key: key, rules: rules, serial: draft.serial))
     }
     if mapping.nat { draft.forwarding.insert(mapping.backendIP.family) }
     draft.flows.append(

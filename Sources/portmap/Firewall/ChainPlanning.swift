@@ -1,12 +1,13 @@
 /// Which chains come and go with rules.
 extension RuleChange {
   /// What has to be added so that `rules` stand, given the chains that are there already.
-  static func adding(_ rules: [Rule], to chains: [Chain], _ layout: Layout) -> RuleChange {
+  static func adding(_ rules: [Rule], to chains: [Chain], _ layout: Layout, serial: Int) -> RuleChange {
     var known = Set(chains.map(\.place))
     var change = RuleChange(rules: rules)
     func need(_ place: ChainPlace) {
       guard layout.owns(chain: place.name), known.insert(place).inserted else { return }
-      let chain = layout.chain(at: place)
+      var chain = layout.chain(at: place)
+      chain.serial = serial
       for entry in chain.entries { need(entry.place) }
       change.chains.append(chain)
     }

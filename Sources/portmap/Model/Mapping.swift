@@ -25,6 +25,8 @@ struct Mapping: Codable, Equatable, Sendable {
   var holder: String
   /// The rules that are its own, as they were installed.
   var rules: [Rule] = []
+  /// The call that made it.
+  var serial = 0
   var status = Status.active
 
   var hostPorts: PortRange { PortRange(first: hostPort, last: hostPortEnd) ?? .unknown }

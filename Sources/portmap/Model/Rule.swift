@@ -82,6 +82,8 @@ struct Chain: Codable, Hashable, Sendable {
   let entries: [Rule]
   /// The rules at its head.
   let head: [Rule]
+  /// The call that made it.
+  var serial = 0
 
   init(_ place: ChainPlace, entries: [Rule], head: [Rule] = []) {
     family = place.family

@@ -8,6 +8,8 @@ struct State: Codable, Equatable, Sendable {
   let netnsCookie: UInt64
   let bootID: String
 
+  /// Counts the calls that installed rules, whose order is the rules'.
+  var serial = 0
   /// The last port that was given out to whoever asked for any, by transport.
   var cursors: [String: UInt16] = [:]
   /// `nf_tables` or `legacy`: what the rules were made with. Nil while there are none.
@@ -29,8 +31,27 @@ struct State: Codable, Equatable, Sendable {
     self.bootID = bootID
   }
 
-  /// All rules that stand in chains of their own, in the order in which they were installed a chain.
+  /// All rules but those that come with chains.
   var rules: [Rule] { bridges.flatMap(\.rules) + shared.flatMap(\.rules) + mappings.flatMap(\.rules) }
+
+  /// Chains and rules in the order in which they were installed: by calls, and in a call as `RuleBatch` has it.
+  var batches: [RuleBatch] {
+    var batches: [Int: RuleBatch] = [:]
+    for chain in chains { batches[chain.serial, default: RuleBatch()].chains.append(chain) }
+    for bridge in bridges { batches[bridge.serial, default: RuleBatch()].bridges += bridge.rules }
+    for entry in shared { batches[entry.serial, default: RuleBatch()].shared += entry.rules }
+    for mapping in mappings { batches[mapping.serial, default: RuleBatch()].mappings += mapping.rules }
+    return batches.sorted { $0.key < $1.key }.map(\.value)
+  }
+
+  /// What the call of that number has installed.
+  func batch(_ serial: Int) -> RuleBatch {
+    RuleBatch(
+      chains: chains.filter { $0.serial == serial },
+      bridges: bridges.filter { $0.serial == serial }.flatMap(\.rules),
+      shared: shared.filter { $0.serial == serial }.flatMap(\.rules),
+      mappings: mappings.filter { $0.serial == serial }.flatMap(\.rules))
+  }
 
   func holder(_ id: String) -> HolderRecord? { holders.first { $0.id == id } }
 
@@ -48,6 +69,17 @@ struct State: Codable, Equatable, Sendable {
   }
 }
 
+/// What one call installs.
+struct RuleBatch: Equatable, Sendable {
+  var chains: [Chain] = []
+  var bridges: [Rule] = []
+  var shared: [Rule] = []
+  var mappings: [Rule] = []
+
+  /// The rules in the order in which they are installed.
+  var rules: [Rule] { bridges + shared + mappings }
+}
+
 /// A bridge that addresses were given out on.
 struct BridgeRecord: Codable, Equatable, Sendable {
   let name: String
@@ -56,6 +88,8 @@ struct BridgeRecord: Codable, Equatable, Sendable {
   /// Whether portmap made it, and so takes it away.
   let isOwn: Bool
   var rules: [Rule] = []
+  /// The call that installed the rules.
+  var serial = 0
   /// The last address that was given out.
   var cursor: IPAddress?
   /// Addresses that were released, the first of them first.
@@ -73,6 +107,8 @@ struct HolderRecord: Codable, Equatable, Sendable {
 struct SharedRules: Codable, Equatable, Sendable {
   let key: String
   let rules: [Rule]
+  /// The call that installed them.
+  let serial: Int
 }
 
 extension Mapping {
