@@ -113,6 +113,29 @@ import Testing
     }
   }
 
+  @Test func connectionsOfAnEarlierServerAreNoObstacle() throws {
+    try withTopology { topology in
+      let server = try topology.host.serve(.tcp, "0.0.0.0", "8080", name: "host", mode: "farewell")
+      #expect(
+        try topology.outside.ask(.tcp, Address.host, 8080, "--size", "1", "--read-first").text == "goodbye"
+      )
+      #expect(server.line() == "received 1")
+      server.kill()
+      // The server closed first: its end stays in TIME_WAIT (06).
+      #expect(try topology.host.exec("cat", "/proc/net/tcp").stdout.contains(":1F90 020200C0:"))
+      #expect(try topology.portmap("alloc", "8080").stdout == "8080\n")
+    }
+  }
+
+  @Test func theQueueIsAsLongAsTheKernelAllows() throws {
+    try withHost { portmap, host in
+      try host.setSysctl("net.core.somaxconn=77")
+      try portmap("alloc", "8080")
+      let fields = try host.exec("ss", "-tlnH", "sport = :8080").lines[0].split(separator: " ")
+      #expect(fields[2] == "77", "\(fields)")
+    }
+  }
+
   @Test func theSamePortOnSeveralAddresses() throws {
     try withTopology { topology in
       let portmap = topology.portmap
