@@ -22,6 +22,18 @@ import Testing
     }
   }
 
+  @Test func hostsWhereSocketsAreOfOneFamily() throws {
+    try withHost { portmap, host in
+      try host.setSysctl("net.ipv6.bindv6only=1")
+      try portmap("alloc", "8080/tcp+udp")
+      for transport in Transport.allCases {
+        for address in ["0.0.0.0", "::", "127.0.0.1", "::1"] {
+          #expect(try host.bind(transport, address, 8080, "--v6only")?.contains("EADDRINUSE") == true)
+        }
+      }
+    }
+  }
+
   @Test(arguments: Transport.allCases)
   func nobodyIsAnswered(_ transport: Transport) throws {
     try withTopology { topology in
@@ -68,6 +80,17 @@ import Testing
       #expect(try portmap.allocate("--range", "50000-50004") == given[1])
       let outcome = try portmap("alloc", "--range", "50000-50004", status: 3)
       #expect(outcome.stderr.contains("50000-50004"), "\(outcome)")
+    }
+  }
+
+  @Test func automaticChoiceLeavesWhatTheCallNames() throws {
+    try withHost { portmap, host in
+      #expect(try portmap("alloc", "--range", "50000-50001", "0", "50000").stdout == "50001\n50000\n")
+      #expect(try portmap("alloc", "8000-8001", "8000", "8001/udp").stdout == "8001\n8000\n8001\n")
+      // Free for one protocol only is not free for both.
+      let stranger = try host.serve(.udp, "127.0.0.1", "51000", name: "stranger")
+      #expect(Set(try portmap("alloc", "--range", "51000-51001", "0/tcp+udp").lines) == ["51001"])
+      withExtendedLifetime(stranger) {}
     }
   }
 
