@@ -95,6 +95,25 @@ import Testing
     }
   }
 
+  @Test func theFirstOfSeveralAddressesCounts() throws {
+    try withTopology { topology in
+      try topology.host.ip("addr", "add", "10.98.0.1/24", "dev", "br0")
+      let outcome = try topology.portmap("alloc", "--ip", "--bridge", "br0")
+      #expect(outcome.stdout.hasPrefix("10.99.0."), "\(outcome)")
+      #expect(outcome.stderr.contains("br0"), "no warning: \(outcome)")
+    }
+  }
+
+  @Test func aMappingToTheNextAddressOfAnotherBridge() throws {
+    try withTopology { topology in
+      let mapping = try #require(try topology.portmap.map("8080:80", "--bridge", "br0").first)
+      #expect(mapping.backendIP.hasPrefix("10.99.0."))
+      let addresses = try topology.portmap.list().addresses
+      #expect(addresses.map(\.ip) == [mapping.backendIP] && addresses.map(\.bridge) == ["br0"])
+      #expect(try topology.host.links().contains("portmap0") == false)
+    }
+  }
+
   @Test func bridgesThatAreNoUse() throws {
     try withHost { portmap, host in
       try host.ip("link", "add", "bare0", "type", "bridge")

@@ -96,19 +96,13 @@ import Testing
 
   @Test func aSignalledCommandIsUndone() throws {
     try withTopology { topology in
-      let folder = topology.folder + "/bin"
-      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
-      let path = folder + "/iptables-restore"
-      try Data(
-        "#!/bin/sh\necho > \(topology.folder)/called\nsleep 3\nexec /usr/sbin/iptables-restore \"$@\"\n".utf8
-      )
-      .write(to: URL(fileURLWithPath: path))
-      try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: path)
+      let called = topology.folder + "/called"
+      let portmap = try topology.portmap(with: [
+        "iptables-restore": "echo > \(called); sleep 3; exec \"$real\" \"$@\""
+      ])
       let before = try topology.host.snapshot()
-      var portmap = topology.portmap
-      portmap.prefix = ["/usr/bin/env", "PATH=\(folder):\(Tools.searchPath)"]
       let child = try portmap.start(["map", "8080:80", "--to", Address.web])
-      for _ in 0..<200 where !FileManager.default.fileExists(atPath: topology.folder + "/called") {
+      for _ in 0..<200 where !FileManager.default.fileExists(atPath: called) {
         usleep(10_000)
       }
       child.signal(SIGTERM)

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 /// Twenty at once: each succeeds, nothing is given twice.
@@ -48,6 +49,19 @@ import Testing
       #expect(Set(outcomes.flatMap(\.lines)).count == 10)
       #expect(try portmap.list().addresses.count == 10)
       try portmap("unmap", "--all")
+    }
+  }
+
+  @Test func whoWaitsSaysForWhom() throws {
+    try withTopology { topology in
+      let slow = try topology.portmap(with: ["iptables-restore": "sleep 3; exec \"$real\" \"$@\""])
+      let first = try slow.start(["map", "8080:80", "--to", Address.web])
+      usleep(500_000)
+      let second = try topology.portmap("alloc", "8081")
+      #expect(second.stdout == "8081\n")
+      // Which process that is, is said by its number.
+      #expect(second.stderr.contains("\(first.pid)"), "\(second)")
+      #expect(first.wait().status == 0)
     }
   }
 

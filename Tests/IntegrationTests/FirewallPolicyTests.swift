@@ -96,6 +96,23 @@ import Testing
     }
   }
 
+  @Test func guestsOfAnotherBridgeAreOutside() throws {
+    try withTopology { topology in
+      let guest = try Namespace("p", topology.cleanup)
+      let ip = try topology.portmap("alloc", "--netns", guest.name).lines[0]
+      let servers = [
+        try guest.serve(.tcp, ip, "80", name: "guest"),
+        try topology.web.serve(.tcp, Address.web, "80", name: "web"),
+      ]
+      #expect(try topology.web.ask(.tcp, ip, 80, timeout: 0.3).verdict != .answered)
+      #expect(try guest.ask(.tcp, Address.web, 80).name == "web")
+      try topology.portmap("map", "8080:80", "--to", ip)
+      #expect(try topology.web.ask(.tcp, ip, 80, timeout: 0.3).verdict != .answered)
+      #expect(try topology.web.ask(.tcp, Address.bridge, 8080).peer == Address.web)
+      withExtendedLifetime(servers) {}
+    }
+  }
+
   @Test func aGuestCannotBeReachedDirectlyUnderAnOpenPolicy() throws {
     try withTopology { topology in
       let guest = try Namespace("p", topology.cleanup)

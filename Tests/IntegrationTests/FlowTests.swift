@@ -1,4 +1,3 @@
-import Foundation
 import Testing
 
 /// Flows older than the mapping, or than the unmapping, go where the mappings of now say.
@@ -96,26 +95,5 @@ import Testing
   private func flows(_ topology: Topology) throws -> Set<String> {
     let table = try topology.host.exec("conntrack", "-L", "-p", "udp", "--orig-port-dst", "8080")
     return Set(table.lines.compactMap { $0.firstMatch(of: /dst=(\S+)/).map { String($0.1) } })
-  }
-
-  @Test func withoutConntrackThereIsAWarning() throws {
-    try withTopology { topology in
-      let folder = topology.folder + "/bin"
-      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
-      for tool in [
-        "ip", "iptables", "ip6tables", "iptables-save", "ip6tables-save", "iptables-restore",
-        "ip6tables-restore", "sh",
-      ] {
-        try FileManager.default.createSymbolicLink(
-          atPath: folder + "/" + tool,
-          withDestinationPath: Tools.path(tool)
-        )
-      }
-      var portmap = topology.portmap
-      portmap.prefix = ["/usr/bin/env", "PATH=" + folder]
-      let outcome = try portmap("map", "8080:80/udp", "--to", Address.web)
-      #expect(outcome.stderr.contains("conntrack"), "\(outcome)")
-      #expect(outcome.stdout == "8080->10.99.0.2:80/udp\n")
-    }
   }
 }

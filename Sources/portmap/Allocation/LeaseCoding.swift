@@ -67,6 +67,7 @@ extension Lease {
     writer.put(backend?.firstPort ?? 0)
     writer.put(backend?.proxy ?? false)
     writer.put(backend?.nat ?? false)
+    writer.put(backend?.rules ?? false)
     writer.put(backend?.masquerade ?? false)
     writer.put(
       UInt8(backend?.proxyProtocol.flatMap { ProxyProtocol.allCases.firstIndex(of: $0) }.map { $0 + 1 } ?? 0)
@@ -78,6 +79,7 @@ extension Lease {
       let first = reader.number(UInt16.self), let last = reader.number(UInt16.self),
       let ports = PortRange(first: first, last: last), let backend = reader.address(),
       let backendPort = reader.number(UInt16.self), let proxy = reader.flag(), let nat = reader.flag(),
+      let rules = reader.flag(),
       let masquerade = reader.flag(), let version = reader.number(UInt8.self),
       Int(transport) < Transport.allCases.count, Int(version) <= ProxyProtocol.allCases.count
     else { return nil }
@@ -91,6 +93,7 @@ extension Lease {
         firstPort: backendPort,
         proxy: proxy,
         nat: nat,
+        rules: rules,
         masquerade: masquerade,
         proxyProtocol: version == 0 ? nil : ProxyProtocol.allCases[Int(version) - 1]
       )

@@ -34,6 +34,8 @@ enum AllocationError: Error {
   case inUse(port: String, transport: Transport, number: UInt16)
   case noneFree(of: PortRange, width: Int, transports: [Transport])
   case system(port: String, SystemError)
+  /// It cannot be held again.
+  case lost(port: String, Transport, UInt16, SystemError)
 }
 
 /// Finds and holds ports, trying the next where another process has one: the kernel's bind and listen decide, and

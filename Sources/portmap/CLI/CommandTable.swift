@@ -131,6 +131,20 @@ enum CommandTable {
       ],
       run: ProxyCommand.run
     ),
+    CommandDefinition(
+      name: "check",
+      synopsis: ["check"],
+      summary: "compare rules, sockets and processes with what they should be",
+      options: [],
+      run: CheckCommand.run
+    ),
+    CommandDefinition(
+      name: "repair",
+      synopsis: ["repair [-n]"],
+      summary: "make them agree again",
+      options: [dryRun],
+      run: RepairCommand.run
+    ),
   ]
 
   static func command(_ name: String) -> CommandDefinition? { commands.first { $0.name == name } }

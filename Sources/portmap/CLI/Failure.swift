@@ -88,6 +88,9 @@ struct Failure: Error {
       let names = transports.map(\.rawValue).joined(separator: "+")
       let what = width == 1 ? "no free \(names) port" : "no \(width) free consecutive \(names) ports"
       self.init(.conflict, "cannot \(task): \(what) in \(range)")
+    case .lost(let port, let transport, let number, let error):
+      let owner = error.errno == EADDRINUSE ? PortUser.find(transport, number) : nil
+      self.init(.failed, "cannot hold \(port) again: \(owner.map { "\($0) has it now" } ?? error.reason)")
     case .system(let port, let error):
       switch error.errno {
       case EACCES, EPERM:

@@ -164,7 +164,7 @@ enum AllocAddressCommand {
     let task = namespace.map { "plug in \($0)" } ?? "reserve an address"
     try Failure.wrapping(task) {
       if !context.dryRun {
-        try MapPlanner.requireNetAdmin(for: "an address of a bridge network", hint: "run it as root")
+        try NetAdmin.require(for: "an address of a bridge network", hint: "run it as root")
       }
       let workspace = try Workspace.open(context)
       if let taken = workspace.state.addresses.first(where: { $0.name != nil && $0.name == namespace ?? name }

@@ -30,34 +30,30 @@ struct Guests {
     let network = try workspace.network()
     guard access("/run/netns/\(namespace)", F_OK) == 0 else { throw NetworkError.noSuchNamespace(namespace) }
     guard let bridge = draft.next.bridge(lease.bridge) else { throw NetworkError.noSuchBridge(lease.bridge) }
-    let inside = Set(try network.links(inNamespace: namespace).map(\.ifname))
-    guard let port = (0...).lazy.map({ "eth\($0)" }).first(where: { !inside.contains($0) }) else { return }
+    let port = try network.freeInterface(inNamespace: namespace)
     let link = "pm-\(draft.newID())"
     lease.name = namespace
     lease.link = link
     draft.links.append(link)
+    let hasRoute = try network.hasDefaultRoute(inNamespace: namespace)
+    if hasRoute {
+      workspace.warn("warning: \(namespace) has a default route already, which is left as it is")
+    }
     draft.linkCommands.append(
       (
         nil,
-        [
-          "link add name \(link) type veth peer name \(port) netns \(namespace)",
-          "link set dev \(link) master \(bridge.name)",
-          "link set dev \(link) type bridge_slave hairpin on",
-          "link set dev \(link) up",
-        ]
+        LinkCommands.pair(
+          link,
+          bridge.name,
+          to: port,
+          inNamespace: namespace,
+          alias: workspace.alias(for: .init(address: lease.ip, name: namespace))
+        )
       )
     )
-    var commands = [
-      "link set dev lo up",
-      "address add \(lease.ip)/\(bridge.subnet.prefixLength) dev \(port)",
-      "link set dev \(port) up",
-    ]
-    if try network.hasDefaultRoute(inNamespace: namespace) {
-      workspace.warn("warning: \(namespace) has a default route already, which is left as it is")
-    } else {
-      commands.append("route add default via \(bridge.subnet.address) dev \(port)")
-    }
-    draft.linkCommands.append((namespace, commands))
+    draft.linkCommands.append(
+      (namespace, LinkCommands.guest(port, lease.ip, on: bridge.subnet, withRoute: !hasRoute))
+    )
   }
 
   /// The bridge that is meant, as it is now.
@@ -102,7 +98,8 @@ struct Guests {
     for number in 0..<100 {
       let name = "portmap\(number)"
       if draft.next.bridge(name) != nil { return name }
-      guard let alias = try network.link(name)?.ifalias, alias.hasPrefix("portmap"), alias != self.alias
+      guard let alias = try network.link(name)?.ifalias.flatMap({ LinkAlias($0) }),
+        alias.owner != workspace.alias().owner
       else { return name }
     }
     return BridgePlan.defaultName
@@ -111,8 +108,6 @@ struct Guests {
   private func isDefault(_ name: String) -> Bool {
     name.hasPrefix("portmap") && name.count <= 9 && name.dropFirst(7).allSatisfy { $0.isASCII && $0.isNumber }
   }
-
-  private var alias: String { workspace.folder.tag.isEmpty ? "portmap" : "portmap-\(workspace.folder.tag)" }
 
   /// Plans a bridge of portmap's own, with its rules, which come before its address.
   private func make(_ name: String, _ wanted: Subnet?, _ network: IPRoute) throws -> BridgeRecord {
@@ -134,13 +129,7 @@ struct Guests {
     draft.forwarding.insert(.v4)
     draft.links.append(bridge.name)
     draft.linkCommands.append(
-      (
-        nil,
-        [
-          "link add name \(bridge.name) type bridge", "link set dev \(bridge.name) alias \(alias)",
-          "address add \(bridge.subnet) broadcast + dev \(bridge.name)", "link set dev \(bridge.name) up",
-        ]
-      )
+      (nil, LinkCommands.bridge(bridge.name, bridge.subnet, alias: workspace.alias()))
     )
   }
 }

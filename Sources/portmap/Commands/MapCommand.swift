@@ -35,8 +35,6 @@ struct MapPlanner {
   let workspace: Workspace
   let draft: Draft
 
-  private static let capNetAdmin: Int32 = 12
-
   /// Adds to the draft all that the call needs.
   ///
   /// - Returns: The mappings in the order of the specs.
@@ -87,14 +85,7 @@ struct MapPlanner {
   private func requireNetAdmin() throws(Failure) {
     guard !workspace.isPreview else { return }
     let hint = "run it as root, or use --proxy-only with --to, which touches no rule"
-    try Self.requireNetAdmin(for: "mapping with rules", hint: hint)
-  }
-
-  /// Throws unless this process may change rules and links.
-  static func requireNetAdmin(for what: String, hint: String) throws(Failure) {
-    guard clinux_has_capability(capNetAdmin) == 1 else {
-      throw Failure(.notPermitted, "\(what) needs CAP_NET_ADMIN", hint: hint)
-    }
+    try NetAdmin.require(for: "mapping with rules", hint: hint)
   }
 
   private func check(_ backend: IPAddress, _ interfaces: Interfaces) throws(Failure) {
@@ -167,17 +158,7 @@ struct MapPlanner {
       holder: draft.holderID
     )
     if needsRules { try addRules(&mapping, interfaces) }
-    let backend = Lease.Backend(
-      ip: ip,
-      firstPort: spec.backend.first,
-      proxy: proxy,
-      nat: nat,
-      masquerade: mapping.masquerade,
-      proxyProtocol: options.proxyProtocol
-    )
-    draft.leases.append(
-      (Lease(id: mapping.id, transport: transport, hostIP: host, ports: ports, backend: backend), sockets)
-    )
+    draft.leases.append((mapping.lease, sockets))
     return mapping
   }
 
@@ -196,21 +177,11 @@ struct MapPlanner {
     }
     mapping.serial = draft.serial
     for key in mapping.sharedKeys where !draft.next.shared.contains(where: { $0.key == key }) {
-      let rules =
-        key.hasPrefix("forward")
-        ? layout.forwarding(to: mapping.backendIP, from: subnet(of: mapping.backendIP, interfaces))
-        : layout.replies(from: mapping.backendIP)
+      let rules = layout.shared(key, mapping.backendIP, subnet(of: mapping.backendIP, interfaces))
       draft.next.shared.append(SharedRules(key: key, rules: rules, serial: draft.serial))
     }
     if mapping.nat { draft.forwarding.insert(mapping.backendIP.family) }
-    draft.flows.append(
-      FlowFilter(
-        transport: mapping.transport,
-        hostIP: mapping.hostIP,
-        first: mapping.hostPort,
-        last: mapping.hostPortEnd
-      )
-    )
+    draft.flows.append(mapping.flows)
   }
 
   /// The network of a backend: of an interface that is there, or of the bridge that is about to be.

@@ -67,9 +67,7 @@ struct Release {
     let goneChains = Set(intent.change.chains.map(\.place))
     after.chains.removeAll { goneChains.contains($0.place) }
     if after.chains.isEmpty { after.firewallBackend = nil }
-    intent.flows = gone.filter { !$0.rules.isEmpty }.map {
-      FlowFilter(transport: $0.transport, hostIP: $0.hostIP, first: $0.hostPort, last: $0.hostPortEnd)
-    }
+    intent.flows = gone.filter { !$0.rules.isEmpty }.map(\.flows)
 
     intent.holders = before.holders.map(\.id).filter { !after.isInUse(holder: $0) }
     after.holders.removeAll { intent.holders.contains($0.id) }

@@ -17,13 +17,34 @@ final class Workspace {
   /// Takes the folder's lock, reads the state, and takes away what a command that died half-way has left.
   static func open(_ context: Context) throws -> Workspace {
     if context.dryRun { return try preview(context) }
-    let folder = try StateFolder.make(context.statePath)
-    let lock = try Lock.take(folder, say: context.say)
-    let file = StateFile(folder: folder)
-    let workspace = Workspace(folder: folder, file: file, lock: lock, state: try file.read(), context)
+    let workspace = try inspect(context)
     try workspace.finishIntent()
     return workspace
   }
+
+  /// The same for `check`: what a dead command has left stays as it is, to be told.
+  static func inspect(_ context: Context) throws -> Workspace {
+    let folder = try StateFolder.make(context.statePath)
+    let lock = try Lock.take(folder, say: context.say)
+    let file = StateFile(folder: folder)
+    return Workspace(folder: folder, file: file, lock: lock, state: try file.read(), context)
+  }
+
+  /// The same for a folder whose state cannot be read: with an empty one.
+  static func openEmpty(_ context: Context) throws -> Workspace {
+    let folder = try StateFolder.make(context.statePath)
+    let lock = try Lock.take(folder, say: context.say)
+    return Workspace(
+      folder: folder,
+      file: StateFile(folder: folder),
+      lock: lock,
+      state: StateFile.fresh,
+      context
+    )
+  }
+
+  /// By what links are known as this folder's.
+  func alias(for guest: LinkAlias.Guest? = nil) -> LinkAlias { LinkAlias(tag: layout.tag, guest: guest) }
 
   /// The state as it is, without a lock: for commands that only say what they would do.
   private static func preview(_ context: Context) throws -> Workspace {

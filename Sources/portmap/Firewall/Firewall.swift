@@ -16,8 +16,23 @@ struct Firewall {
   let runner: ProgramRunner
   let lock: Lock?
 
-  private static func program(_ family: IPAddress.Family, _ verb: String) -> String {
-    (family == .v4 ? "iptables-" : "ip6tables-") + verb
+  /// Which iptables: `legacy-` or `nft-`, or whichever `iptables` is.
+  private var kind = ""
+
+  init(runner: ProgramRunner, lock: Lock?) {
+    self.runner = runner
+    self.lock = lock
+  }
+
+  /// The same with one kind of iptables, whichever `iptables` is.
+  func of(backend: String) -> Firewall {
+    var firewall = self
+    firewall.kind = backend == "legacy" ? "legacy-" : "nft-"
+    return firewall
+  }
+
+  private func program(_ family: IPAddress.Family, _ verb: String) -> String {
+    (family == .v4 ? "iptables-" : "ip6tables-") + kind + verb
   }
 
   static let restoreOptions = ["--wait", "--noflush"]
@@ -26,14 +41,17 @@ struct Firewall {
   /// counts; what it lacks is an error when it is used.
   func serves(_ family: IPAddress.Family) -> Bool {
     family == .v4
-      || (access("/proc/sys/net/ipv6", F_OK) == 0 && runner.has(Self.program(.v6, "restore"))
-        && runner.has(Self.program(.v6, "save")))
+      || (access("/proc/sys/net/ipv6", F_OK) == 0 && runner.has(program(.v6, "restore"))
+        && runner.has(program(.v6, "save")))
   }
+
+  /// Whether there is an iptables at all.
+  var isInstalled: Bool { runner.has(program(.v4, "restore")) && runner.has(program(.v4, "save")) }
 
   /// `nf_tables` or `legacy`: what `iptables` means here. From the program behind the links where its name says so,
   /// otherwise as it says itself.
   func backend() throws -> String {
-    let program = Self.program(.v4, "restore")
+    let program = program(.v4, "restore")
     if let path = runner.path(of: program), let real = realpath(path, nil) {
       defer { free(real) }
       let name = String(cString: real)
@@ -71,16 +89,17 @@ struct Firewall {
   func saved(_ family: IPAddress.Family) throws -> SavedRules {
     var text = ""
     for table in Rule.Table.allCases {
-      text += try runner.run(Self.program(family, "save"), ["-t", table.rawValue], input: lock?.descriptor)
+      text += try runner.run(program(family, "save"), ["-t", table.rawValue], input: lock?.descriptor)
         .text
     }
     return SavedRules(text)
   }
 
-  private func restore(_ family: IPAddress.Family, _ text: String) throws {
+  /// Hands text to iptables-restore; nothing happens without any.
+  func restore(_ family: IPAddress.Family, _ text: String) throws {
     guard !text.isEmpty else { return }
     try runner.run(
-      Self.program(family, "restore"),
+      program(family, "restore"),
       Self.restoreOptions,
       text: text,
       input: lock?.descriptor

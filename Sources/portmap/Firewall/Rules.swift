@@ -60,6 +60,11 @@ extension Layout {
     return Rule(family, place.table, position, place.name, match)
   }
 
+  /// The rules behind one of a mapping's `sharedKeys`.
+  func shared(_ key: String, _ backend: IPAddress, _ subnet: Subnet?) -> [Rule] {
+    key.hasPrefix("forward") ? forwarding(to: backend, from: subnet) : replies(from: backend)
+  }
+
   /// What all mappings that are forwarded to a backend share. `subnet` is the network that it is on, or itself.
   func forwarding(to backend: IPAddress, from subnet: Subnet?) -> [Rule] {
     let forward = place(.forward, backend.family)

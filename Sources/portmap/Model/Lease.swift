@@ -16,6 +16,8 @@ struct Lease: Equatable, Sendable {
     /// Whether the process forwards what arrives; otherwise the sockets stay behind their filter.
     let proxy: Bool
     let nat: Bool
+    /// Whether it has rules at all: one that goes through the proxy alone by choice has none.
+    let rules: Bool
     let masquerade: Bool
     let proxyProtocol: ProxyProtocol?
   }

@@ -73,14 +73,49 @@ struct IPRoute {
     return try json(["-details", "-json", "address", "show", "dev", name], as: [Link].self).first
   }
 
+  /// The links that carry an owner's alias.
+  func links(of owner: LinkAlias) throws -> [(link: Link, alias: LinkAlias)] {
+    try json(["-details", "-json", "address", "show"], as: [Link].self).compactMap { link in
+      guard let alias = link.ifalias.flatMap({ LinkAlias($0) }), alias.owner == owner.owner else {
+        return nil
+      }
+      return (link, alias)
+    }
+  }
+
   /// The links of a namespace.
   func links(inNamespace name: String) throws -> [Link] {
     try json(["-netns", name, "-details", "-json", "address", "show"], as: [Link].self)
   }
 
+  /// The first of eth0, eth1, … that a namespace does not have.
+  func freeInterface(inNamespace name: String) throws -> String {
+    let taken = Set(try links(inNamespace: name).map(\.ifname))
+    return (0...taken.count).map { "eth\($0)" }.first { !taken.contains($0) } ?? "eth0"
+  }
+
   /// Whether a namespace has a default IPv4 route.
   func hasDefaultRoute(inNamespace name: String) throws -> Bool {
     try !json(["-netns", name, "-4", "-json", "route", "show", "default"], as: [Route].self).isEmpty
+  }
+
+  /// The port of a bridge behind which an address is, as far as the kernel has learnt that; with its details.
+  func bridgePort(of address: IPAddress) throws -> Link? {
+    struct Neighbour: Decodable {
+      let dev: String?
+      let lladdr: String?
+    }
+    let found = try json(["-json", "neighbour", "show", "\(address)"], as: [Neighbour].self)
+    guard let neighbour = found.first(where: { $0.lladdr != nil }), let bridge = neighbour.dev else {
+      return nil
+    }
+    struct Entry: Decodable {
+      let mac: String?
+      let ifname: String?
+    }
+    let table = try runner.run("bridge", ["-json", "fdb", "show", "br", bridge], input: lock?.descriptor)
+    let entries = try decode(table, "bridge fdb", as: [Entry].self)
+    return try entries.first { $0.mac == neighbour.lladdr }?.ifname.flatMap { try link($0) }
   }
 
   /// The addresses that a bridge's neighbour table knows.

@@ -50,7 +50,8 @@ struct State: Codable, Equatable, Sendable {
       chains: chains.filter { $0.serial == serial },
       bridges: bridges.filter { $0.serial == serial }.flatMap(\.rules),
       shared: shared.filter { $0.serial == serial }.flatMap(\.rules),
-      mappings: mappings.filter { $0.serial == serial }.flatMap(\.rules))
+      mappings: mappings.filter { $0.serial == serial }.flatMap(\.rules)
+    )
   }
 
   func holder(_ id: String) -> HolderRecord? { holders.first { $0.id == id } }
@@ -112,6 +113,11 @@ struct SharedRules: Codable, Equatable, Sendable {
 }
 
 extension Mapping {
+  /// The flows that have to do with it.
+  var flows: FlowFilter {
+    FlowFilter(transport: transport, hostIP: hostIP, first: hostPort, last: hostPortEnd)
+  }
+
   /// The keys of the shared rules that the mapping needs.
   var sharedKeys: [String] {
     guard !rules.isEmpty else { return [] }

@@ -1,0 +1,69 @@
+/// Rules of others that get at a mapping's packets before portmap's do.
+///
+/// Understood are protocol, destination address, --dport and multiport's --dports, chains within chains, and the
+/// actions DNAT, REDIRECT, ACCEPT and RETURN. A rule with any other condition is taken to apply: it may.
+struct ForeignRules {
+  let saved: SavedRules
+  let layout: Layout
+
+  /// The rules of a hook of the nat table that stand before the jump to `chain` and take a mapping's port.
+  func taking(_ mapping: Mapping, hook: String, before chain: String) -> [String] {
+    taking(mapping, chain: hook, until: chain, depth: 0)
+  }
+
+  /// Chains refer to each other without loops, but what is read need not come from the kernel.
+  private static let deepest = 16
+
+  private func taking(_ mapping: Mapping, chain: String, until stop: String, depth: Int) -> [String] {
+    guard depth < Self.deepest, let rules = saved.rules(.nat, chain) else { return [] }
+    var found: [String] = []
+    for words in rules {
+      let action = value(of: ["-j", "-g"], in: words) ?? ""
+      if action == stop { break }
+      guard applies(words, to: mapping) else { continue }
+      switch action {
+      case "DNAT", "REDIRECT", "ACCEPT": found.append("\(chain): \(words.joined(separator: " "))")
+      case "RETURN": if depth == 0 { found.append("\(chain): \(words.joined(separator: " "))") }
+      default:
+        if !layout.owns(chain: action) {
+          found += taking(mapping, chain: action, until: stop, depth: depth + 1)
+        }
+      }
+    }
+    return found
+  }
+
+  /// Whether packets to the mapping's ports can match the conditions of a rule; one that names no port is not meant.
+  private func applies(_ words: [String], to mapping: Mapping) -> Bool {
+    if let transport = value(of: ["-p"], in: words), transport != mapping.transport.rawValue,
+      transport != "all"
+    {
+      return isNegated("-p", in: words)
+    }
+    if let destination = value(of: ["-d"], in: words), !isNegated("-d", in: words),
+      let subnet = Subnet(destination), let host = mapping.hostIP.address, !host.isUnspecified,
+      !subnet.contains(host)
+    {
+      return false
+    }
+    guard let option = ["--dport", "--dports", "--ports"].first(where: { words.contains($0) }),
+      let ports = value(of: [option], in: words)
+    else { return !["ACCEPT", "RETURN"].contains(value(of: ["-j"], in: words) ?? "") }
+    let overlaps = ports.split(separator: ",").contains { part in
+      PortRange(Substring(part.map { $0 == ":" ? "-" : String($0) }.joined()))?.overlaps(mapping.hostPorts)
+        ?? true
+    }
+    return overlaps != isNegated(option, in: words)
+  }
+
+  private func value(of options: [String], in words: [String]) -> String? {
+    guard let index = words.firstIndex(where: { options.contains($0) }), index + 1 < words.count else {
+      return nil
+    }
+    return words[index + 1]
+  }
+
+  private func isNegated(_ option: String, in words: [String]) -> Bool {
+    words.firstIndex(of: option).map { $0 > 0 && words[$0 - 1] == "!" } ?? false
+  }
+}

@@ -1,0 +1,124 @@
+import Foundation
+import Testing
+
+/// Programs that fail, and a portmap that is killed, at each call in turn: wholly done or wholly undone.
+@Suite(.serialized) struct FaultTests {
+  typealias Address = Topology.Address
+
+  /// What happens at call number K.
+  enum Fault: String, CaseIterable {
+    case failing = "echo 'the sky is falling' >&2; exit 3"
+    case failingAfterwards = "\"$real\" \"$@\"; echo 'the sky is falling' >&2; exit 3"
+    case killing = "\"$real\" \"$@\"; kill -9 $PPID; exit 3"
+    /// The program outlives portmap and acts when somebody else may have begun.
+    case killingBefore = "kill -9 $PPID; sleep 0.2; exec \"$real\" \"$@\""
+
+    var isDeadly: Bool { self == .killing || self == .killingBefore }
+  }
+
+  private static let programs = [
+    "conntrack", "ip", "ip6tables-restore", "ip6tables-save", "iptables-restore", "iptables-save",
+  ]
+
+  /// Runs a command again and again, with a fault at call 1, 2, … until it no longer gets there; what is left after
+  /// `after` has tidied up must be what was there at first.
+  private func inject(
+    _ fault: Fault,
+    into topology: Topology,
+    before: () throws -> Void = {},
+    _ arguments: [String],
+    after: (Outcome) throws -> Void
+  ) throws {
+    let clean = try topology.host.snapshot()
+    let counter = topology.folder + "/calls"
+    for call in 1...60 {
+      try before()
+      try Data("0".utf8).write(to: URL(fileURLWithPath: counter))
+      let script = """
+        calls=$(($(cat \(counter)) + 1))
+        echo $calls > \(counter)
+        if [ $calls = \(call) ]; then \(fault.rawValue); fi
+        exec "$real" "$@"
+        """
+      let portmap = try topology.portmap(
+        with: Dictionary(uniqueKeysWithValues: Self.programs.map { ($0, script) })
+      )
+      let outcome = try portmap.run(arguments, status: nil)
+      let calls = try String(contentsOfFile: counter, encoding: .utf8)
+      if let made = Int(calls.trimmingCharacters(in: .whitespacesAndNewlines)), made < call {
+        #expect(outcome.status == 0 && call > 1, "\(outcome)")
+        return
+      }
+      try after(outcome)
+      // A program that outlived portmap has ended by then, and must have changed nothing after all.
+      if fault == .killingBefore { usleep(300_000) }
+      try topology.host.expectUnchanged(clean)
+    }
+    Issue.record("no end of calls")
+  }
+
+  @Test(arguments: Fault.allCases)
+  func mapIsDoneOrUndone(_ fault: Fault) throws {
+    try withTopology { topology in
+      let portmap = topology.portmap
+      let arguments = ["map", "8080:80/tcp+udp", "8081:80", "--to", Address.web]
+      try inject(fault, into: topology, arguments) { outcome in
+        // The next changing command deals with what one that died has left.
+        if fault.isDeadly { try portmap("unmap", "--if-exists", "1") }
+        let count = try portmap.list().mappings.count
+        #expect(count == (outcome.status == 0 ? 3 : 0), "\(outcome)")
+        if outcome.status == 0 { try portmap("unmap", "--all") }
+      }
+    }
+  }
+
+  @Test(arguments: Fault.allCases)
+  func netnsIsDoneOrUndone(_ fault: Fault) throws {
+    try withTopology { topology in
+      let portmap = topology.portmap
+      let guest = try Namespace("p", topology.cleanup)
+      try inject(fault, into: topology, ["alloc", "--netns", guest.name]) { outcome in
+        if fault.isDeadly { try portmap("unmap", "--if-exists", "1") }
+        let count = try portmap.list().addresses.count
+        #expect(count == (outcome.status == 0 ? 1 : 0), "\(outcome)")
+        if count == 0 { #expect(try guest.links() == ["lo"], "\(outcome)") }
+        try portmap("unmap", "--all")
+        #expect(try guest.links() == ["lo"], "\(outcome)")
+      }
+    }
+  }
+
+  @Test(arguments: Fault.allCases)
+  func unmapGoesOn(_ fault: Fault) throws {
+    try withTopology { topology in
+      let portmap = topology.portmap
+      try inject(
+        fault,
+        into: topology,
+        before: { try portmap("map", "8080:80/tcp+udp", "8081:80", "--to", Address.web) },
+        ["unmap", "8080", "8080/udp", "8081"]
+      ) { outcome in
+        if fault == .failing, outcome.status != 0 {
+          #expect(outcome.stderr.contains("the sky is falling"), "\(outcome)")
+        }
+        try portmap("unmap", "--all")
+        #expect(try portmap.list().isEmpty)
+      }
+    }
+  }
+
+  @Test func aDeadProcessIsNoObstacle() throws {
+    try withTopology { topology in
+      let portmap = topology.portmap
+      let before = try topology.host.snapshot()
+      try portmap("map", "8080:80/tcp+udp", "--to", Address.web)
+      try portmap("alloc", "9000")
+      for pid in try topology.host.processes() { kill(pid, SIGKILL) }
+      usleep(100_000)
+      _ = try portmap.list()
+      try portmap("unmap", "8080", "8080/udp", "9000")
+      #expect(try portmap.list().isEmpty)
+      try topology.host.expectUnchanged(before)
+    }
+  }
+}

@@ -1,0 +1,69 @@
+import Foundation
+import Testing
+
+/// Kernels and hosts that lack something, and switches that others depend on.
+@Suite struct KernelTests {
+  typealias Address = Topology.Address
+
+  @Test func routerAdvertisementsStayAccepted() throws {
+    try withTopology { topology in
+      try topology.host.setSysctl("net.ipv6.conf.eth0.accept_ra=1", "net.ipv6.conf.br0.accept_ra=0")
+      try topology.portmap("map", "8080:80", "--to", Address.web6)
+      #expect(try topology.host.sysctl("net.ipv6.conf.all.forwarding") == "1")
+      // A router ignores them unless this is 2.
+      #expect(try topology.host.sysctl("net.ipv6.conf.eth0.accept_ra") == "2")
+      #expect(try topology.host.sysctl("net.ipv6.conf.br0.accept_ra") == "0")
+    }
+  }
+
+  @Test func ipv6TurnedOff() throws {
+    try withTopology { topology in
+      let servers = try topology.web.serveBoth(Address.web, "80", name: "web")
+      try topology.host.setSysctl("net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
+      let before = try topology.host.snapshot()
+      try topology.portmap("alloc", "8081")
+      try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.web)
+      for transport in Transport.allCases {
+        #expect(try topology.outside.ask(transport, Address.host, 8080).peer == Address.outside)
+        #expect(try topology.host.ask(transport, "127.0.0.1", 8080).name == "web")
+      }
+      try topology.portmap("unmap", "--all")
+      try topology.host.expectUnchanged(before)
+      withExtendedLifetime(servers) {}
+    }
+  }
+
+  @Test func sctpWhereTheKernelHasIt() throws {
+    try withTopology { topology in
+      let before = try topology.host.snapshot()
+      let known = try String(contentsOfFile: "/proc/net/protocols", encoding: .utf8).contains("SCTP")
+      for arguments in [["map", "8080:80/sctp", "8081:80", "--to", Address.web], ["alloc", "8080/sctp"]] {
+        let outcome = try topology.portmap.run(arguments, status: known ? 0 : 1)
+        if known {
+          try topology.portmap("unmap", "--all")
+        } else {
+          #expect(outcome.stderr.lowercased().contains("sctp"), "\(outcome)")
+        }
+        try topology.host.expectUnchanged(before)
+        #expect(try topology.portmap.list().isEmpty)
+      }
+    }
+  }
+
+  @Test func aBigRange() throws {
+    try withTopology { topology in
+      let server = try topology.web.serve(.udp, Address.web, "17000-17010", name: "web")
+      let before = try topology.host.snapshot()
+      let mapping = try #require(
+        try topology.portmap.map("8000-18000:8000-18000/udp", "--to", Address.web).first
+      )
+      #expect(try topology.host.translations().count == 1)
+      #expect(try topology.outside.ask(.udp, Address.host, 17010).peer == Address.outside)
+      #expect(try topology.host.ask(.udp, "127.0.0.1", 17000).name == "web")
+      #expect(try topology.host.processes() == [try #require(mapping.pid)])
+      try topology.portmap("unmap", "8000-18000/udp")
+      try topology.host.expectUnchanged(before)
+      withExtendedLifetime(server) {}
+    }
+  }
+}
