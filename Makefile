@@ -31,7 +31,10 @@ test: lint build
 
 .PHONY: lint
 lint:
+	$(call need,zsh:zsh fish:fish shellcheck:shellcheck mandoc:mandoc)
 	swift format lint --strict --recursive Package.swift Sources Tests
+	bash -n completions/portmap.bash && zsh -n completions/_portmap && fish -n completions/portmap.fish
+	shellcheck completions/portmap.bash
 
 .PHONY: demo
 demo: build
