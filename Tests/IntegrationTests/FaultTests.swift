@@ -31,18 +31,20 @@ import Testing
   ) throws {
     let clean = try topology.host.snapshot()
     let counter = topology.folder + "/calls"
+    let number = topology.folder + "/call"
+    let script = """
+      calls=$(($(cat \(counter)) + 1))
+      echo $calls > \(counter)
+      if [ $calls = $(cat \(number)) ]; then \(fault.rawValue); fi
+      exec "$real" "$@"
+      """
+    let portmap = try topology.portmap(
+      with: Dictionary(uniqueKeysWithValues: Self.programs.map { ($0, script) })
+    )
     for call in 1...60 {
       try before()
       try Data("0".utf8).write(to: URL(fileURLWithPath: counter))
-      let script = """
-        calls=$(($(cat \(counter)) + 1))
-        echo $calls > \(counter)
-        if [ $calls = \(call) ]; then \(fault.rawValue); fi
-        exec "$real" "$@"
-        """
-      let portmap = try topology.portmap(
-        with: Dictionary(uniqueKeysWithValues: Self.programs.map { ($0, script) })
-      )
+      try Data("\(call)".utf8).write(to: URL(fileURLWithPath: number))
       let outcome = try portmap.run(arguments, status: nil)
       let calls = try String(contentsOfFile: counter, encoding: .utf8)
       if let made = Int(calls.trimmingCharacters(in: .whitespacesAndNewlines)), made < call {
