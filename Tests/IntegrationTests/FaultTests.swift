@@ -33,8 +33,11 @@ import Testing
     let counter = topology.folder + "/calls"
     let number = topology.folder + "/call"
     let script = """
+      exec 9> \(counter).lock
+      flock 9 # two of them run at the same time
       calls=$(($(cat \(counter)) + 1))
       echo $calls > \(counter)
+      exec 9>&-
       if [ $calls = $(cat \(number)) ]; then \(fault.rawValue); fi
       exec "$real" "$@"
       """

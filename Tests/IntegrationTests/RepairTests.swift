@@ -100,6 +100,7 @@ import Testing
     try withTopology { topology in
       let portmap = topology.portmap
       let server = try topology.web.serve(.tcp, Address.web, "80", name: "web")
+      try topology.host.ip("link", "set", "web", "type", "bridge_slave", "hairpin", "on")
       try portmap("map", "8080:80", "--to", Address.web)
       try portmap("map", "8081:80", "--to", Address.web)
       for pid in try topology.host.processes() { kill(pid, SIGKILL) }
