@@ -59,14 +59,21 @@ import Testing
     Issue.record("no end of calls")
   }
 
+  /// The next changing command deals with what one that died has left, or `repair` does.
+  private func tidyUp(_ portmap: Portmap, after fault: Fault) throws {
+    if fault == .killing { try portmap("unmap", "--if-exists", "1") }
+    if fault == .killingBefore { try portmap("repair") }
+    let check = try portmap("check", status: nil)
+    #expect(check.status == 0, "\(fault): \(check)")
+  }
+
   @Test(arguments: Fault.allCases)
   func mapIsDoneOrUndone(_ fault: Fault) throws {
     try withTopology { topology in
       let portmap = topology.portmap
       let arguments = ["map", "8080:80/tcp+udp", "8081:80", "--to", Address.web]
       try inject(fault, into: topology, arguments) { outcome in
-        // The next changing command deals with what one that died has left.
-        if fault.isDeadly { try portmap("unmap", "--if-exists", "1") }
+        try tidyUp(portmap, after: fault)
         let count = try portmap.list().mappings.count
         #expect(count == (outcome.status == 0 ? 3 : 0), "\(outcome)")
         if outcome.status == 0 { try portmap("unmap", "--all") }
@@ -80,7 +87,7 @@ import Testing
       let portmap = topology.portmap
       let guest = try Namespace("p", topology.cleanup)
       try inject(fault, into: topology, ["alloc", "--netns", guest.name]) { outcome in
-        if fault.isDeadly { try portmap("unmap", "--if-exists", "1") }
+        try tidyUp(portmap, after: fault)
         let count = try portmap.list().addresses.count
         #expect(count == (outcome.status == 0 ? 1 : 0), "\(outcome)")
         if count == 0 { #expect(try guest.links() == ["lo"], "\(outcome)") }

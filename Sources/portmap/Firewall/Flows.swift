@@ -8,15 +8,15 @@ struct Flows {
   let lock: Lock?
   let isLocal: (IPAddress) -> Bool
 
-  /// Forgets the flows that match any filter; false where `conntrack` is missing and there may be some.
+  /// Forgets the flows that match any filter; false where `conntrack` is missing.
   func forget(_ filters: [FlowFilter]) throws -> Bool {
     guard !filters.isEmpty else { return true }
-    guard let listing = try listing() else { return false }
-    let matching = Self.flows(in: listing).filter { flow in
+    // Said even where nothing matches now: the mapping's own flows will have to be forgotten one day.
+    guard runner.has("conntrack") else { return false }
+    let matching = Self.flows(in: try listing()).filter { flow in
       isLocal(flow.destination) && filters.contains { $0.matches(flow) }
     }
     guard !matching.isEmpty else { return true }
-    guard runner.has("conntrack") else { return false }
     let commands = matching.map { flow in
       let family = flow.destination.family == .v4 ? "ipv4" : "ipv6"
       return "-D -f \(family) -p \(flow.transport.rawValue) -s \(flow.source) -d \(flow.destination)"
@@ -32,15 +32,14 @@ struct Flows {
     return true
   }
 
-  /// All flows of the namespace, nil where nothing can list them. The kernel's own file is read in a hundredth of the time that `conntrack -L` takes,
+  /// All flows of the namespace. The kernel's own file is read in a hundredth of the time that `conntrack -L` takes,
   /// which has a lock for each bucket of its table; not every kernel has the file.
-  private func listing() throws -> String? {
+  private func listing() throws -> String {
     if let bytes = Files.contents(of: "/proc/net/nf_conntrack") {
       return String(decoding: bytes, as: UTF8.self)
     }
     let count = Files.word(of: "/proc/sys/net/netfilter/nf_conntrack_count").flatMap { Int($0) } ?? 0
     guard count > 0 else { return "" }
-    guard runner.has("conntrack") else { return nil }
     return try runner.run("conntrack", ["-L"], input: lock?.descriptor).text
   }
 

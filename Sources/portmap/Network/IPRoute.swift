@@ -40,6 +40,7 @@ struct IPRoute {
   struct Link: Decodable, Equatable {
     let ifname: String
     var ifalias: String?
+    var flags: [String]?
     var linkinfo: Kind?
     var addr_info: [Address]?
     var master: String?
@@ -56,6 +57,7 @@ struct IPRoute {
       var scope: String?
     }
 
+    var isUp: Bool { flags?.contains("UP") ?? false }
     var isBridge: Bool { linkinfo?.info_kind == "bridge" }
 
     /// Its IPv4 addresses in the order in which `ip` lists them.
