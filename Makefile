@@ -1,4 +1,4 @@
-# build, test, demo, lint, install, clean. Each installs the Debian packages that it needs and lacks.
+# build, test, demo, lint, install, deb, dist, clean. Each installs the Debian packages that it needs and lacks.
 
 SHELL = /bin/bash
 PREFIX ?= /usr/local
@@ -31,16 +31,33 @@ test: lint build
 
 .PHONY: lint
 lint:
+	$(call need,zsh:zsh fish:fish shellcheck:shellcheck mandoc:mandoc)
 	swift format lint --strict --recursive Package.swift Sources Tests
+	bash -n completions/portmap.bash && zsh -n completions/_portmap && fish -n completions/portmap.fish
+	shellcheck completions/portmap.bash packaging/[a-z]*
+	! mandoc -T lint man/portmap.8 2>/dev/null | grep -v 'referenced manual not found'
 
 .PHONY: demo
 demo: build
 	$(call need,$(TOOLS) busybox:busybox dnsmasq:dnsmasq-base curl:curl dig:bind9-dnsutils)
 	Tests/demo $(BINARY)
 
+# Where Debian looks for them; zsh looks elsewhere for what is in /usr/local.
+ZSH_FOLDER = $(if $(filter /usr/local,$(PREFIX)),site-functions,vendor-completions)
+
 .PHONY: install
 install: build
-	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/portmap
+	packaging/install $(BINARY) "$(DESTDIR)$(PREFIX)" $(ZSH_FOLDER)
+
+.PHONY: deb
+deb: build
+	$(call need,dpkg-deb:dpkg)
+	packaging/deb $(BINARY) .build/dist
+
+.PHONY: dist
+dist: build
+	$(call need,sha256sum:coreutils tar:tar)
+	packaging/dist $(BINARY) .build/dist
 
 .PHONY: clean
 clean:

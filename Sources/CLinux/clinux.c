@@ -14,6 +14,7 @@
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #ifndef SO_NETNS_COOKIE
@@ -167,35 +168,55 @@ int clinux_has_capability(int capability) {
 
 int clinux_set_process_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
 
-int clinux_spawn_daemon(const char *path, char *const argv[], char *const envp[], const int *fds, int count,
-                        pid_t *pid) {
+enum { max_spawned_descriptors = 8 };
+
+static int spawn(const char *path, char *const argv[], char *const envp[], const int *fds, int count, int is_daemon,
+                 pid_t *pid) {
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
-  sigset_t none, all;
+  sigset_t none, defaults;
   sigemptyset(&none);
-  sigfillset(&all);
+  if (is_daemon) {
+    sigfillset(&defaults);
+  } else {
+    sigemptyset(&defaults);
+    sigaddset(&defaults, SIGPIPE);
+  }
   posix_spawn_file_actions_init(&actions);
   posix_spawnattr_init(&attributes);
-  int error = posix_spawnattr_setflags(&attributes,
-                                       POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-  if (!error) error = posix_spawnattr_setsigdefault(&attributes, &all);
+  short flags = POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | (is_daemon ? POSIX_SPAWN_SETSID : 0);
+  int error = posix_spawnattr_setflags(&attributes, flags);
+  if (!error) error = posix_spawnattr_setsigdefault(&attributes, &defaults);
   if (!error) error = posix_spawnattr_setsigmask(&attributes, &none);
   // The sources are moved out of the way first: one of them may be a number that is yet to be filled.
-  int moved[8] = {-1, -1, -1, -1, -1, -1, -1, -1};
-  if (!error && count > 8) error = EINVAL;
-  for (int i = 0; !error && i < count; i++) {
-    moved[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, count);
-    if (moved[i] < 0) error = errno;
-    if (!error) error = posix_spawn_file_actions_adddup2(&actions, moved[i], i);
+  int moved[max_spawned_descriptors];
+  int moved_count = 0;
+  if (!error && count > max_spawned_descriptors) error = EINVAL;
+  while (!error && moved_count < count) {
+    moved[moved_count] = fcntl(fds[moved_count], F_DUPFD_CLOEXEC, count);
+    if (moved[moved_count] < 0) {
+      error = errno;
+    } else {
+      error = posix_spawn_file_actions_adddup2(&actions, moved[moved_count], moved_count);
+      moved_count++;
+    }
   }
   if (!error) error = posix_spawn_file_actions_addclosefrom_np(&actions, count);
-  if (!error) error = posix_spawn_file_actions_addchdir_np(&actions, "/");
+  if (!error && is_daemon) error = posix_spawn_file_actions_addchdir_np(&actions, "/");
   if (!error) error = posix_spawn(pid, path, &actions, &attributes, argv, envp);
-  for (int i = 0; i < 8; i++)
-    if (moved[i] >= 0) close(moved[i]);
+  while (moved_count > 0) close(moved[--moved_count]);
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   return error;
+}
+
+int clinux_spawn(const char *path, char *const argv[], char *const envp[], const int *fds, int count, pid_t *pid) {
+  return spawn(path, argv, envp, fds, count, 0, pid);
+}
+
+int clinux_spawn_daemon(const char *path, char *const argv[], char *const envp[], const int *fds, int count,
+                        pid_t *pid) {
+  return spawn(path, argv, envp, fds, count, 1, pid);
 }
 
 static volatile sig_atomic_t caught;
@@ -228,6 +249,35 @@ int clinux_catch_signals(void) {
 }
 
 int clinux_caught_signal(void) { return caught; }
+
+static volatile sig_atomic_t forward_to = -1;
+
+static void forward(int signal, siginfo_t *information, void *context) {
+  (void)context;
+  if (information->si_code == SI_KERNEL) return;
+  int saved = errno;
+  unsigned char number = (unsigned char)signal;
+  ssize_t ignored = write(forward_to, &number, 1);
+  (void)ignored;
+  errno = saved;
+}
+
+int clinux_forward_signals(int fd) {
+  static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
+  forward_to = fd;
+  for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+    struct sigaction action = {.sa_sigaction = forward, .sa_flags = SA_SIGINFO | SA_RESTART};
+    if (sigaction(signals[i], &action, NULL) != 0) return -1;
+  }
+  return 0;
+}
+
+int clinux_wait(pid_t pid, int *status) {
+  pid_t result;
+  do result = waitpid(pid, status, 0);
+  while (result < 0 && errno == EINTR);
+  return result < 0 ? -1 : 0;
+}
 
 void clinux_die_of(int signal) {
   struct sigaction action = {.sa_handler = SIG_DFL};

@@ -22,6 +22,18 @@ import Testing
     }
   }
 
+  @Test func hostsWhereSocketsAreOfOneFamily() throws {
+    try withHost { portmap, host in
+      try host.setSysctl("net.ipv6.bindv6only=1")
+      try portmap("alloc", "8080/tcp+udp")
+      for transport in Transport.allCases {
+        for address in ["0.0.0.0", "::", "127.0.0.1", "::1"] {
+          #expect(try host.bind(transport, address, 8080, "--v6only")?.contains("EADDRINUSE") == true)
+        }
+      }
+    }
+  }
+
   @Test(arguments: Transport.allCases)
   func nobodyIsAnswered(_ transport: Transport) throws {
     try withTopology { topology in
@@ -71,6 +83,17 @@ import Testing
     }
   }
 
+  @Test func automaticChoiceLeavesWhatTheCallNames() throws {
+    try withHost { portmap, host in
+      #expect(try portmap("alloc", "--range", "50000-50001", "0", "50000").stdout == "50001\n50000\n")
+      #expect(try portmap("alloc", "8000-8001", "8000", "8001/udp").stdout == "8001\n8000\n8001\n")
+      // Free for one protocol only is not free for both.
+      let stranger = try host.serve(.udp, "127.0.0.1", "51000", name: "stranger")
+      #expect(Set(try portmap("alloc", "--range", "51000-51001", "0/tcp+udp").lines) == ["51001"])
+      withExtendedLifetime(stranger) {}
+    }
+  }
+
   @Test func protocolsAreCountedApart() throws {
     try withHost { portmap, _ in
       #expect(try portmap.allocate("--range", "50000-50000") == 50000)
@@ -110,6 +133,29 @@ import Testing
       #expect(both.count == 4 && Set(both.filter { (8000...8003).contains($0) }).count == 2, "\(both)")
       try portmap("alloc", "-c", "3", "8000-8003", status: 3)
       #expect(try portmap.list().reservations.count == 7)
+    }
+  }
+
+  @Test func connectionsOfAnEarlierServerAreNoObstacle() throws {
+    try withTopology { topology in
+      let server = try topology.host.serve(.tcp, "0.0.0.0", "8080", name: "host", mode: "farewell")
+      #expect(
+        try topology.outside.ask(.tcp, Address.host, 8080, "--size", "1", "--read-first").text == "goodbye"
+      )
+      #expect(server.line() == "received 1")
+      server.kill()
+      // The server closed first: its end stays in TIME_WAIT (06).
+      #expect(try topology.host.exec("cat", "/proc/net/tcp").stdout.contains(":1F90 020200C0:"))
+      #expect(try topology.portmap("alloc", "8080").stdout == "8080\n")
+    }
+  }
+
+  @Test func theQueueIsAsLongAsTheKernelAllows() throws {
+    try withHost { portmap, host in
+      try host.setSysctl("net.core.somaxconn=77")
+      try portmap("alloc", "8080")
+      let fields = try host.exec("ss", "-tlnH", "sport = :8080").lines[0].split(separator: " ")
+      #expect(fields[2] == "77", "\(fields)")
     }
   }
 

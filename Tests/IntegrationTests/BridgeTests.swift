@@ -62,6 +62,56 @@ import Testing
     }
   }
 
+  @Test func theHostReachesItsOwnBridgeAddress() throws {
+    try withTopology { topology in
+      let guest = try Namespace("p", topology.cleanup)
+      let ip = try topology.portmap("alloc", "--netns", guest.name).lines[0]
+      let gateway = try topology.portmap.list().addresses[0].gateway
+      let servers = [
+        try topology.host.serveBoth(gateway, "53", name: "host"),
+        try topology.web.serveBoth(Address.web6, "80", name: "web"),
+        try guest.serveBoth(ip, "80", name: "guest"),
+      ]
+      try topology.portmap("map", "8080:80/tcp+udp", "--to", guest.name)
+      try topology.portmap("map", "8086:80/tcp+udp", "--to", Address.web6)
+      for transport in Transport.allCases {
+        // A name server of the bridge, say, which guests and the host itself ask.
+        #expect(try topology.host.ask(transport, gateway, 53).name == "host")
+        #expect(try guest.ask(transport, gateway, 53).peer == ip)
+        #expect(try topology.host.ask(transport, gateway, 8080).name == "guest")
+        #expect(try topology.host.ask(transport, gateway, 8086).name == "web")
+        #expect(try guest.ask(transport, gateway, 8086).name == "web")
+      }
+      withExtendedLifetime(servers) {}
+    }
+  }
+
+  @Test func whatIsAlreadyGone() throws {
+    try withTopology { topology in
+      let before = try topology.host.snapshot()
+      let portmap = topology.portmap
+      let inner = Cleanup()
+      let guest = try Namespace("p", inner)
+      try portmap("alloc", "--netns", guest.name)
+      try portmap("map", "8080:80", "--to", guest.name)
+      inner.run()
+      try portmap("unmap", guest.name)
+      #expect(try portmap.list().isEmpty)
+      // The bridge and the rules, removed by somebody else.
+      try portmap("map", "8080:80")
+      try topology.host.ip("link", "del", "portmap0")
+      for tool in ["iptables", "ip6tables"] {
+        for table in ["nat", "filter", "raw"] {
+          try topology.host.exec(tool, "-t", table, "-F")
+          try topology.host.exec(tool, "-t", table, "-X")
+        }
+      }
+      try portmap("unmap", "--all")
+      #expect(try portmap.list().isEmpty)
+      try topology.host.expectUnchanged(before)
+    }
+  }
+
   @Test func guestsReachEachOther() throws {
     try withHost { portmap, _ in
       let cleanup = Cleanup()

@@ -65,6 +65,26 @@ import Testing
     }
   }
 
+  @Test func twoStateFoldersAtOnce() throws {
+    try withTopology { topology in
+      let before = try topology.host.snapshot()
+      var second = topology.portmap
+      second.state += "-2"
+      let children = try (0..<16).map { number in
+        let portmap = number % 2 == 0 ? topology.portmap : second
+        return try portmap.start([
+          "map", "\(8000 + number):80", "--to", number % 4 < 2 ? Address.web : Address.other,
+        ])
+      }
+      for child in children { try child.wait(timeout: 60).expecting(0) }
+      #expect(try topology.host.translations().count == 16)
+      #expect(try topology.portmap.list().mappings.count == 8)
+      let removals = try [topology.portmap, second].map { try $0.start(["unmap", "--all"]) }
+      for removal in removals { try removal.wait(timeout: 60).expecting(0) }
+      try topology.host.expectUnchanged(before)
+    }
+  }
+
   @Test func theSamePortForOneOnly() throws {
     try withTopology { topology in
       let children = try (0..<10).map { _ in

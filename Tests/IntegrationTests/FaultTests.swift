@@ -31,18 +31,20 @@ import Testing
   ) throws {
     let clean = try topology.host.snapshot()
     let counter = topology.folder + "/calls"
+    let number = topology.folder + "/call"
+    let script = """
+      calls=$(($(cat \(counter)) + 1))
+      echo $calls > \(counter)
+      if [ $calls = $(cat \(number)) ]; then \(fault.rawValue); fi
+      exec "$real" "$@"
+      """
+    let portmap = try topology.portmap(
+      with: Dictionary(uniqueKeysWithValues: Self.programs.map { ($0, script) })
+    )
     for call in 1...60 {
       try before()
       try Data("0".utf8).write(to: URL(fileURLWithPath: counter))
-      let script = """
-        calls=$(($(cat \(counter)) + 1))
-        echo $calls > \(counter)
-        if [ $calls = \(call) ]; then \(fault.rawValue); fi
-        exec "$real" "$@"
-        """
-      let portmap = try topology.portmap(
-        with: Dictionary(uniqueKeysWithValues: Self.programs.map { ($0, script) })
-      )
+      try Data("\(call)".utf8).write(to: URL(fileURLWithPath: number))
       let outcome = try portmap.run(arguments, status: nil)
       let calls = try String(contentsOfFile: counter, encoding: .utf8)
       if let made = Int(calls.trimmingCharacters(in: .whitespacesAndNewlines)), made < call {
@@ -57,14 +59,21 @@ import Testing
     Issue.record("no end of calls")
   }
 
+  /// The next changing command deals with what one that died has left, or `repair` does.
+  private func tidyUp(_ portmap: Portmap, after fault: Fault) throws {
+    if fault == .killing { try portmap("unmap", "--if-exists", "1") }
+    if fault == .killingBefore { try portmap("repair") }
+    let check = try portmap("check", status: nil)
+    #expect(check.status == 0, "\(fault): \(check)")
+  }
+
   @Test(arguments: Fault.allCases)
   func mapIsDoneOrUndone(_ fault: Fault) throws {
     try withTopology { topology in
       let portmap = topology.portmap
       let arguments = ["map", "8080:80/tcp+udp", "8081:80", "--to", Address.web]
       try inject(fault, into: topology, arguments) { outcome in
-        // The next changing command deals with what one that died has left.
-        if fault.isDeadly { try portmap("unmap", "--if-exists", "1") }
+        try tidyUp(portmap, after: fault)
         let count = try portmap.list().mappings.count
         #expect(count == (outcome.status == 0 ? 3 : 0), "\(outcome)")
         if outcome.status == 0 { try portmap("unmap", "--all") }
@@ -78,7 +87,7 @@ import Testing
       let portmap = topology.portmap
       let guest = try Namespace("p", topology.cleanup)
       try inject(fault, into: topology, ["alloc", "--netns", guest.name]) { outcome in
-        if fault.isDeadly { try portmap("unmap", "--if-exists", "1") }
+        try tidyUp(portmap, after: fault)
         let count = try portmap.list().addresses.count
         #expect(count == (outcome.status == 0 ? 1 : 0), "\(outcome)")
         if count == 0 { #expect(try guest.links() == ["lo"], "\(outcome)") }

@@ -59,6 +59,32 @@ import Testing
     }
   }
 
+  @Test func policiesWithoutAnyException() throws {
+    try withTopology { topology in
+      let servers = [
+        try topology.web.serveBoth(Address.web, "80", name: "web"),
+        try topology.web.serveBoth(Address.web6, "80", name: "web"),
+      ]
+      for tool in ["iptables", "ip6tables"] {
+        for chain in ["INPUT", "FORWARD"] { try topology.host.exec(tool, "-P", chain, "DROP") }
+        try topology.host.exec(tool, "-A", "INPUT", "-i", "lo", "-j", "ACCEPT")
+      }
+      // Without neighbour discovery there is no IPv6 at all.
+      try topology.host.exec("ip6tables", "-A", "INPUT", "-p", "ipv6-icmp", "-j", "ACCEPT")
+      try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.web)
+      try topology.portmap("map", "8086:80/tcp+udp", "--to", Address.web6)
+      for transport in Transport.allCases {
+        #expect(try topology.outside.ask(transport, Address.host, 8080).peer == Address.outside)
+        #expect(try topology.outside.ask(transport, Address.host6, 8086).peer == Address.outside6)
+        #expect(try topology.host.ask(transport, Address.host, 8080).name == "web")
+        #expect(try topology.host.ask(transport, "127.0.0.1", 8080).name == "web")
+        #expect(try topology.outside.ask(transport, Address.host6, 8080).name == "web")
+        #expect(try topology.outside.ask(transport, Address.host, 8086).name == "web")
+      }
+      withExtendedLifetime(servers) {}
+    }
+  }
+
   @Test func proxyOnlyPortsAreTheUsersOwnBusiness() throws {
     try withTopology { topology in
       let server = try topology.web.serve(.tcp, Address.web, "80", name: "web")

@@ -41,6 +41,28 @@ import Testing
     }
   }
 
+  @Test func nothingIsTrackedAfterUnmap() throws {
+    try withTopology { topology in
+      let servers = [
+        try topology.web.serve(.tcp, Address.web, "80", name: "web", mode: "mute"),
+        try topology.web.serve(.udp, Address.web, "80", name: "web"),
+      ]
+      try topology.portmap("map", "8080:80/tcp+udp", "9999:80", "--to", Address.web)
+      let client = try topology.outside.startAsking(.tcp, Address.host, 8080, timeout: 5)
+      #expect(client.line(timeout: 0.2) == nil)
+      #expect(try topology.outside.ask(.udp, Address.host, 8080).name == "web")
+      let list = { (transport: Transport) in
+        try topology.host.exec("conntrack", "-L", "-p", transport.rawValue, "--orig-port-dst", "8080").lines
+      }
+      #expect(try list(.tcp).count == 1)
+      #expect(try list(.udp).count == 1)
+      try topology.portmap("unmap", "8080", "8080/udp")
+      #expect(try list(.tcp).isEmpty)
+      #expect(try list(.udp).isEmpty)
+      withExtendedLifetime(servers) {}
+    }
+  }
+
   @Test func aSYNToAReservedPort() throws {
     try withTopology { topology in
       let server = try topology.web.serve(.tcp, Address.web, "80", name: "web")

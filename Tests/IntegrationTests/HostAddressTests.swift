@@ -54,6 +54,20 @@ import Testing
     }
   }
 
+  @Test func addressesThatComeLater() throws {
+    try withTopology { topology in
+      let servers = try topology.web.serveBoth(Address.web, "80", name: "web")
+      try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.web)
+      try topology.host.ip("addr", "add", "192.0.2.50/24", "dev", "eth0")
+      try topology.host.ip("addr", "add", "2001:db8:1::50/64", "dev", "eth0", "nodad")
+      for transport in Transport.allCases {
+        #expect(try topology.outside.ask(transport, "192.0.2.50", 8080).peer == Address.outside)
+        #expect(try topology.outside.ask(transport, "2001:db8:1::50", 8080).name == "web")
+      }
+      withExtendedLifetime(servers) {}
+    }
+  }
+
   @Test func everyAddressOfOneFamily() throws {
     try withTopology { topology in
       let server = try topology.web.serve(.tcp, Address.web, "80", name: "web")

@@ -33,6 +33,33 @@ import Testing
     }
   }
 
+  @Test func loopbackDown() throws {
+    try withHost { portmap, host in
+      try host.ip("addr", "del", "127.0.0.1/8", "dev", "lo")
+      try host.ip("link", "set", "lo", "down")
+      for arguments in [["alloc", "--ip"], ["map", "8080:80", "--to", "10.99.0.2"], ["unmap", "--all"]] {
+        let lines = try portmap.run(arguments).stderr.split(separator: "\n")
+        // Foundation's Process opens a pair of sockets over 127.0.0.1 and, without, says so and goes on.
+        let ours = lines.filter { !$0.contains("Could not create wakeup socket pair for CFSocket") }
+        #expect(ours.allSatisfy { $0.hasPrefix("portmap: ") }, "\(lines)")
+      }
+    }
+  }
+
+  @Test func loopbackDropped() throws {
+    try withHost { portmap, host in
+      for chain in ["INPUT", "OUTPUT", "FORWARD"] { try host.exec("iptables", "-P", chain, "DROP") }
+      let before = try host.snapshot()
+      let start = Date()
+      try portmap("map", "8080:80", "--to", "10.99.0.2")
+      try portmap("unmap", "8080")
+      let time = Date().timeIntervalSince(start)
+      // Foundation's Process waits half a second a command for a packet to itself.
+      #expect(time < 5, "waits for packets that do not arrive: \(time) s")
+      try host.expectUnchanged(before)
+    }
+  }
+
   @Test func sctpWhereTheKernelHasIt() throws {
     try withTopology { topology in
       let before = try topology.host.snapshot()

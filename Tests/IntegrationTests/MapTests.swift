@@ -125,6 +125,18 @@ import Testing
     }
   }
 
+  @Test func aReaderThatIsGoneIsAFailure() throws {
+    try withTopology { topology in
+      let before = try topology.host.snapshot()
+      let outcome = try topology.portmap.shell(
+        "{ sleep 0.2; \"$0\" map 8080:80 --to 10.99.0.2; echo \"status $?\" >&2; } | true"
+      )
+      #expect(outcome.stderr.contains("status 1\n"), "\(outcome)")
+      try topology.host.expectUnchanged(before)
+      #expect(try topology.portmap.list().isEmpty)
+    }
+  }
+
   @Test func saysThatItTurnsForwardingOn() throws {
     try withTopology { topology in
       let first = try topology.portmap("map", "8080:80", "--to", Address.web)

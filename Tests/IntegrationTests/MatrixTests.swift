@@ -123,6 +123,69 @@ import Testing
     }
   }
 
+  @Test func aBackendBesideTheClient() throws {
+    try withTopology { topology in
+      let servers = try [Address.outside, Address.outside6].map {
+        try topology.outside.serveBoth($0, "80", name: "outside")
+      }
+      try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.outside)
+      try topology.portmap("map", "8086:80/tcp+udp", "--to", Address.outside6)
+      for transport in Transport.allCases {
+        // From its own network, through the host and back.
+        #expect(try topology.outside.ask(transport, Address.host, 8080).peer == Address.host)
+        #expect(try topology.outside.ask(transport, Address.host6, 8086).peer == Address.host6)
+        #expect(try topology.web.ask(transport, Address.bridge, 8080).peer == Address.web)
+        #expect(try topology.web.ask(transport, Address.bridge6, 8086).peer == Address.web6)
+        #expect(try topology.host.ask(transport, "127.0.0.1", 8080).peer == Address.host)
+        #expect(try topology.host.ask(transport, Address.host, 8080).name == "outside")
+      }
+      withExtendedLifetime(servers) {}
+    }
+  }
+
+  @Test func strictReversePathFilter() throws {
+    try withTopology { topology in
+      try topology.setBridgeNetfilter(false)
+      let servers = try topology.web.serveBoth(Address.web, "80", name: "web")
+      try topology.host.setSysctl(
+        "net.ipv4.conf.all.rp_filter=1",
+        "net.ipv4.conf.eth0.rp_filter=1",
+        "net.ipv4.conf.br0.rp_filter=1",
+        "net.ipv4.conf.lo.rp_filter=1"
+      )
+      try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.web)
+      for transport in Transport.allCases {
+        for way in Self.ways { try expect(way, transport, 8080, way.sources, topology) }
+      }
+      withExtendedLifetime(servers) {}
+    }
+  }
+
+  @Test func fromALoopbackAddress() throws {
+    try withTopology { topology in
+      let servers = try topology.web.serveBoth(Address.web, "80", name: "web")
+      try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.web)
+      for transport in Transport.allCases {
+        let answer = try topology.host.ask(transport, Address.host, 8080, "--bind", "127.0.0.1")
+        #expect(answer.name == "web", "\(answer)")
+      }
+      withExtendedLifetime(servers) {}
+    }
+  }
+
+  @Test func largeDatagramsThroughTheRules() throws {
+    try withTopology { topology in
+      let server = try topology.web.serve(.udp, Address.web, "80", name: "web", mode: "echo")
+      try topology.portmap("map", "8080:80/udp", "--to", Address.web)
+      for size in [0, 1, 9000, 65507] {
+        #expect(
+          try topology.outside.ask(.udp, Address.host, 8080, "--size", "\(size)").text == "echoed \(size)"
+        )
+      }
+      withExtendedLifetime(server) {}
+    }
+  }
+
   @Test func otherPortsAreLeftAlone() throws {
     try withTopology { topology in
       let servers = [

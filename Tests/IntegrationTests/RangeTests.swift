@@ -65,6 +65,21 @@ import Testing
     }
   }
 
+  @Test func beforeSingleMappingsOfAnotherAddress() throws {
+    try withTopology { topology in
+      let servers = [
+        try topology.web.serve(.tcp, Address.web, "8100-8600", name: "web"),
+        try topology.other.serve(.tcp, Address.other, "80", name: "other"),
+      ]
+      try topology.portmap("map", "192.0.2.1:8100-8600:8100-8600", "--to", Address.web)
+      try topology.portmap("map", "10.99.0.1:8300:80", "--to", Address.other)
+      #expect(try topology.outside.ask(.tcp, Address.host, 8300).name == "web")
+      #expect(try topology.outside.ask(.tcp, Address.bridge, 8300).name == "other")
+      #expect(try topology.outside.ask(.tcp, Address.bridge, 8301).verdict == .refused)
+      withExtendedLifetime(servers) {}
+    }
+  }
+
   @Test func aRunStepsOverStrangers() throws {
     try withTopology { topology in
       let stranger = try topology.host.serve(.tcp, "0.0.0.0", "50005", name: "stranger")

@@ -51,6 +51,13 @@ import Testing
     }
   }
 
+  @Test func aResetOfTheClients() throws {
+    try relay(.tcp, "farewell", ["--size", "1000", "--read-first", "--abort"]) { answer, server, _ in
+      #expect(answer.text == "goodbye", "\(answer)")
+      #expect(server.line() == "reset")
+    }
+  }
+
   @Test func aBackendThatRefuses() throws {
     try withTopology { topology in
       try topology.portmap("map", "8080:80", "--proxy-only", "--to", Address.web)

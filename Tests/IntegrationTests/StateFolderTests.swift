@@ -47,6 +47,23 @@ import Testing
     }
   }
 
+  @Test(arguments: ["000", "077"])
+  func theCallersMaskIsNoMatter(_ mask: String) throws {
+    try withHost { portmap, host in
+      try portmap.shell("umask \(mask); exec \"$0\" alloc 8080")
+      let files = FileManager.default
+      #expect(try files.attributesOfItem(atPath: portmap.state)[.posixPermissions] as? Int == 0o755)
+      for name in try files.contentsOfDirectory(atPath: portmap.state) {
+        let mode = try files.attributesOfItem(atPath: portmap.state + "/" + name)[.posixPermissions] as? Int
+        // A socket says itself whom it answers.
+        #expect(name.hasSuffix(".sock") || (mode ?? 0o777) & 0o022 == 0, "\(name): \(mode ?? 0)")
+      }
+      #expect(try portmap.list().reservations.count == 1)
+      try portmap("unmap", "--all")
+      #expect(try host.processes().isEmpty)
+    }
+  }
+
   @Test func foldersThatAreRefused() throws {
     try withHost { portmap, host in
       let files = FileManager.default

@@ -57,6 +57,47 @@ import Testing
     }
   }
 
+  @Test(arguments: Transport.allCases)
+  func aReservedPortIsHeldForReal(_ transport: Transport) throws {
+    try withUser { portmap, topology in
+      let port = try portmap.allocate("0\(transport.suffix)")
+      for address in ["0.0.0.0", "127.0.0.1", "::", "::1"] {
+        for options in [[], ["--reuse"]] {
+          let outcome = try topology.host.exec(
+            [Tools.probe, "bind", transport.rawValue, address, "\(port)"] + options,
+            status: nil
+          )
+          #expect(outcome.stderr.contains("EADDRINUSE"), "\(outcome)")
+        }
+      }
+      for address in [Address.host, Address.host6] {
+        let answer = try topology.outside.ask(transport, address, port, timeout: 0.3)
+        #expect(answer.verdict != .answered, "\(answer)")
+      }
+      let conflict = try topology.portmap("alloc", "\(port)\(transport.suffix)", status: 3)
+      #expect(conflict.stderr.contains("address already in use"), "\(conflict)")
+    }
+  }
+
+  @Test func lowPortsThatTheHostOpensToAll() throws {
+    try withUser { portmap, topology in
+      try topology.host.setSysctl("net.ipv4.ip_unprivileged_port_start=80")
+      #expect(try portmap("alloc", "80").stdout == "80\n")
+      try portmap("alloc", "79", status: 4)
+    }
+  }
+
+  @Test func aLimitOfOpenFilesThatIsTooLow() throws {
+    try withUser { portmap, topology in
+      var limited = portmap
+      limited.prefix = ["prlimit", "--nofile=256:256"] + portmap.prefix
+      let outcome = try limited("map", "8000-8999:8000-8999", "--proxy-only", "--to", Address.web, status: 1)
+      #expect(outcome.stderr.contains("NOFILE") || outcome.stderr.contains("ulimit"), "\(outcome)")
+      #expect(try limited.list().isEmpty)
+      #expect(try topology.host.processes().isEmpty)
+    }
+  }
+
   @Test func loopbackIsProxyOnlyWithoutSayingSo() throws {
     try withUser { portmap, topology in
       let server = try topology.web.serve(.tcp, Address.web, "80", name: "web")

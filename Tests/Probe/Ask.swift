@@ -34,6 +34,38 @@ extension Command {
     throw Ending(.silent, "no such answer; the last one was: \(last)")
   }
 
+  /// Asks over many connections at once, prints how many were answered.
+  static func crowd(_ options: Options) throws(Ending) {
+    let endpoint = try Endpoint(options.operand(1), try options.ports(2).lowerBound)
+    let timeout = options.timeout
+    let count = options.integer("count") ?? 1
+    var results: [Int32] = [-1, -1]
+    try check(pipe(&results), "pipe")
+    let output = results[1]
+    for _ in 0..<count {
+      inBackground {
+        var byte: UInt8 = (try? askOnce(endpoint, timeout)) == nil ? 0 : 1
+        _ = write(output, &byte, 1)
+      }
+    }
+    var answered = 0
+    for _ in 0..<count {
+      var byte: UInt8 = 0
+      if read(results[0], &byte, 1) == 1 { answered += Int(byte) }
+    }
+    say("answered \(answered)")
+  }
+
+  private static func askOnce(_ endpoint: Endpoint, _ timeout: Double) throws(Ending) {
+    let socket = try Socket(.tcp, ipv6: endpoint.isIPv6)
+    defer { close(socket.descriptor) }
+    socket.setTimeout(timeout)
+    try socket.connect(to: endpoint)
+    try socket.sendStream(Array("hello\n".utf8))
+    let (line, _) = try socket.receiveLine()
+    if line.isEmpty { throw Ending(.closed, "closed without an answer") }
+  }
+
   private static func connected(
     _ transport: Transport,
     _ options: Options,
@@ -58,6 +90,10 @@ extension Command {
     if options.has("read-first") {
       let greeting = text(try socket.receiveToEnd())
       try socket.sendStream(bytes)
+      if options.has("abort") {
+        socket.set(SOL_SOCKET, SO_LINGER, linger(l_onoff: 1, l_linger: 0))
+        close(socket.descriptor)
+      }
       return greeting
     }
     // In the background, or an echo would fill both directions and stop both sides.

@@ -40,7 +40,8 @@ struct Ending: Error {
 enum Command {
   static let usage = """
     usage: probe serve tcp|udp ADDR PORT[-END] [--name NAME] [--mode line|echo|sink|farewell|reset|mute]
-           probe ask tcp|udp ADDR PORT [--payload TEXT | --size N] [--read-first] [--bind ADDR[/PORT]]
+           probe ask tcp|udp ADDR PORT [--payload TEXT | --size N] [--read-first [--abort]] [--bind ADDR[/PORT]]
+           probe crowd ADDR PORT --count N
            probe flood ADDR PORT [--until NAME] [--interval MILLISECONDS] [--bind ADDR[/PORT]]
            probe bind tcp|udp ADDR PORT [--reuse] [--v6only]
            probe cookie
@@ -57,6 +58,7 @@ enum Command {
       case "serve": try serve(options)
       case "ask": try ask(options)
       case "flood": try flood(options)
+      case "crowd": try crowd(options)
       case "bind": try tryBinding(options)
       case "cookie": say("\(clinux_netns_cookie())")
       case "activate": try activate(options)

@@ -8,7 +8,7 @@ extension Command {
     case echo
     /// Reads to the end, then answers with a line whose payload is the number of bytes.
     case sink
-    /// Says goodbye and sends no more, then reads to the end and says on stdout how much came.
+    /// Says goodbye and sends no more, then reads to the end and says on stdout how much came, or that it was a reset.
     case farewell
     /// Reads a line and resets the connection.
     case reset
@@ -106,7 +106,11 @@ extension Command {
     case .farewell:
       try socket.sendStream(Array("goodbye\n".utf8))
       shutdown(socket.descriptor, Int32(SHUT_WR))
-      say("received \(try count(socket))")
+      do throws(Ending) {
+        say("received \(try count(socket))")
+      } catch {
+        say("reset")
+      }
     case .reset:
       _ = try socket.receiveLine()
       socket.set(SOL_SOCKET, SO_LINGER, linger(l_onoff: 1, l_linger: 0))

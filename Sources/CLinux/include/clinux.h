@@ -68,14 +68,21 @@ int clinux_become(uid_t id);
 int clinux_has_capability(int capability);
 int clinux_set_process_name(const char *name);
 
-/// Starts a program in a session of its own with exactly the descriptors `fds[i]` as 0, 1, 2, … count-1, no signal
-/// blocked or ignored and `/` as its folder. Returns 0 or an errno value.
+/// Starts a program with exactly the descriptors `fds[i]` as 0, 1, 2, … count-1 (8 at most), no signal blocked and
+/// SIGPIPE as it is by default. Returns 0 or an errno value.
+int clinux_spawn(const char *path, char *const argv[], char *const envp[], const int *fds, int count, pid_t *pid);
+/// The same in a session of its own, with `/` as its folder and no signal ignored.
 int clinux_spawn_daemon(const char *path, char *const argv[], char *const envp[], const int *fds, int count, pid_t *pid);
 
 /// Notes INT, TERM, HUP and QUIT as they arrive instead of dying of them, without restarting system calls.
 int clinux_catch_signals(void);
 /// The first of those signals that has arrived, 0 when none has.
 int clinux_caught_signal(void);
+/// Writes the number of each TERM, INT, HUP, QUIT, USR1 and USR2 that arrives from now on to `fd`, a byte each, but for
+/// those that the kernel sent, as it does for a terminal's keys to all that run in it (si_code, sigaction(2)).
+int clinux_forward_signals(int fd);
+/// Waits for a child to end and fills in its status as wait(2) does.
+int clinux_wait(pid_t pid, int *status);
 /// Restores the default action of `signal` and raises it.
 void clinux_die_of(int signal);
 /// Blocks INT and TERM and returns a descriptor that becomes readable when one of them arrives (signalfd(2)).

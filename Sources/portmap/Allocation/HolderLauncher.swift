@@ -47,15 +47,13 @@ enum HolderLauncher {
   /// A user that has neither a process nor a file: root's processes become it. Others stay who they are (0).
   private static func userID() -> UInt32 {
     guard geteuid() == 0 else { return 0 }
-    var taken: Set<UInt32> = []
-    for name in Files.names(in: "/proc") ?? [] where name.utf8.first.map({ $0 < 58 }) ?? false {
-      var status = stat()
-      if stat("/proc/\(name)/task/\(name)", &status) == 0 { taken.insert(status.st_uid) }
-    }
     let start = UInt32.random(in: userIDs)
     let candidates = Array(start...userIDs.upperBound) + Array(userIDs.lowerBound..<start)
     return candidates.first { id in
-      !taken.contains(id) && access("/run/systemd/dynamic-uid/\(id)", F_OK) != 0
+      // ESRCH: no process is that user's.
+      errno = 0
+      return getpriority(__priority_which_t(PRIO_USER.rawValue), id_t(id)) == -1 && errno == ESRCH
+        && access("/run/systemd/dynamic-uid/\(id)", F_OK) != 0
     } ?? start
   }
 }

@@ -34,6 +34,19 @@ enum PortSocket {
     return try bound(socket, transport, SocketAddress(address, port: port), name)
   }
 
+  /// Lends a TCP port: the socket stays bound, so that the kernel gives the port to nobody, but listens no more, so that
+  /// a server that sets SO_REUSEADDR can bind the port and listen.
+  static func lend(_ socket: Descriptor) throws(SystemError) {
+    try syscall("shutdown") { shutdown(socket.raw, Int32(SHUT_RD)) }
+  }
+
+  /// Listens again on a port that was lent; false while the server that it was lent to does.
+  static func takeBack(_ socket: Descriptor) throws(SystemError) -> Bool {
+    if listen(socket.raw, backlog) == 0 { return true }
+    guard errno == EADDRINUSE else { throw SystemError(call: "listen", errno: errno) }
+    return false
+  }
+
   private static func make(
     _ transport: Transport,
     _ family: IPAddress.Family,
@@ -58,6 +71,7 @@ enum PortSocket {
       } else {
         try set(socket, Int32(IPPROTO_IPV6), IPV6_RECVPKTINFO, 1, name)
       }
+      enlargeBuffers(socket)
     case .sctp: break
     }
     return socket
@@ -80,6 +94,15 @@ enum PortSocket {
 
   /// As many waiting connections as the administrator allows.
   private static let backlog = Files.word(of: "/proc/sys/net/core/somaxconn").flatMap { Int32($0) } ?? 4096
+
+  /// Room for bursts of datagrams. Root may have more than net.core.rmem_max, and only now: the process that serves
+  /// the socket is root no longer.
+  private static func enlargeBuffers(_ socket: Descriptor) {
+    var size: Int32 = 4 << 20
+    for option in [SO_RCVBUFFORCE, SO_SNDBUFFORCE] {
+      _ = setsockopt(socket.raw, SOL_SOCKET, option, &size, socklen_t(MemoryLayout<Int32>.size))
+    }
+  }
 
   private static func set(
     _ socket: Descriptor,

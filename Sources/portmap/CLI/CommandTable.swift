@@ -4,6 +4,8 @@ struct CommandDefinition: Sendable {
   let synopsis: [String]
   let summary: String
   let options: [OptionDefinition]
+  /// Whether `--` begins a command to run.
+  var takesCommand = false
   let run: @Sendable (ParsedArguments, Context) throws -> Void
 
   /// Its own options and those of every command.
@@ -56,7 +58,7 @@ enum CommandTable {
   static let commands = [
     CommandDefinition(
       name: "map",
-      synopsis: ["map [--to ADDR|NAME] [OPTION...] SPEC..."],
+      synopsis: ["map [--to ADDR|NAME] [OPTION...] SPEC... [-- CMD ARG...]"],
       summary: "map ports of this host to a backend",
       options: [
         OptionDefinition(
@@ -73,6 +75,7 @@ enum CommandTable {
         OptionDefinition(name: "--masquerade", help: "rewrite the source of this mapping's traffic"),
         proxyProtocol, range, dryRun,
       ],
+      takesCommand: true,
       run: MapCommand.run
     ),
     CommandDefinition(
@@ -89,7 +92,7 @@ enum CommandTable {
     CommandDefinition(
       name: "alloc",
       synopsis: [
-        "alloc [-c N] [--host-ip ADDR]... [--range A-B] [PORTSPEC...]",
+        "alloc [-c N] [--lend] [--host-ip ADDR]... [--range A-B] [PORTSPEC...] [-- CMD ARG...]",
         "alloc --ip [--name NAME] [--bridge NAME] [--subnet CIDR]",
         "alloc --netns NAME [--bridge NAME] [--subnet CIDR]",
       ],
@@ -97,6 +100,10 @@ enum CommandTable {
       options: [
         OptionDefinition(name: "--count", short: "-c", value: "N", help: "how many of each (default: 1)"),
         hostIP, range,
+        OptionDefinition(
+          name: "--lend",
+          help: "for a server that sets SO_REUSEADDR and binds the port itself (tcp)"
+        ),
         OptionDefinition(name: "--ip", help: "the next address of the bridge network"),
         OptionDefinition(name: "--netns", value: "NAME", help: "plug that network namespace into the bridge"),
         OptionDefinition(name: "--name", value: "NAME", help: "what the address is called"),
@@ -108,6 +115,7 @@ enum CommandTable {
         ),
         dryRun,
       ],
+      takesCommand: true,
       run: AllocCommand.run
     ),
     CommandDefinition(

@@ -8,6 +8,10 @@ enum ExitStatus: Int32 {
   case conflict = 3
   case notPermitted = 4
   case nothingMatched = 5
+  /// portmap's own failure where the other statuses are a command's, as with `env` and `timeout`.
+  case besideCommand = 125
+  case commandNotRun = 126
+  case commandNotFound = 127
 }
 
 /// What a person is told when a command fails, and what the shell is told.
@@ -32,8 +36,18 @@ struct Failure: Error {
       return try body()
     } catch let interruption as Interruption {
       throw interruption
+    } catch let command as CommandEnded {
+      throw command
     } catch {
       throw Failure(error, doing: task)
+    }
+  }
+
+  /// The same failure where a command was to be run: a mistake in the call is told from one of the command's own.
+  var besideCommand: Failure {
+    switch status {
+    case .usage, .commandNotRun, .commandNotFound: self
+    default: Failure(.besideCommand, message, hint: hint)
     }
   }
 
@@ -55,6 +69,12 @@ struct Failure: Error {
       self.init(error.isPermission ? .notPermitted : .failed, "\(cannot): \(error.path): \(error.problem)")
     case let error as HolderError:
       self.init(.failed, "\(cannot): background process \(error.id): \(error.problem)")
+    case let error as CommandError:
+      let reason = SystemError(call: "exec", errno: error.errno).reason
+      self.init(
+        error.errno == ENOENT ? .commandNotFound : .commandNotRun,
+        "cannot run '\(error.command)': \(reason)"
+      )
     case let error as DescriptorLimitError:
       self.init(
         .failed,

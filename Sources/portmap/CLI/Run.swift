@@ -10,6 +10,8 @@ enum Run {
     do {
       try dispatch(words)
       return ExitStatus.success.rawValue
+    } catch let command as CommandEnded {
+      return command.status
     } catch let interruption as Interruption {
       clinux_die_of(interruption.signal)
       return 128 + interruption.signal
@@ -37,9 +39,18 @@ enum Run {
     if rest.prefix(while: { $0 != "--" }).contains(where: { $0 == "--help" || $0 == "-h" }) {
       return try Output.write(Help.text(command))
     }
-    let arguments = try ParsedArguments(rest, options: command.allOptions, startsCommand: false)
+    let arguments = try ParsedArguments(
+      rest,
+      options: command.allOptions,
+      startsCommand: command.takesCommand
+    )
+    if arguments.command?.isEmpty ?? false { throw Failure.usage("expected a command behind --") }
     if command.name != "proxy" { _ = clinux_catch_signals() }
-    try command.run(arguments, Context(arguments, environment: ProcessInfo.processInfo.environment))
+    do {
+      try command.run(arguments, Context(arguments, environment: ProcessInfo.processInfo.environment))
+    } catch let failure as Failure where arguments.command != nil {
+      throw failure.besideCommand
+    }
   }
 
   /// Puts something in the place of standard descriptors that are closed, or the first file opened would take it:

@@ -16,6 +16,8 @@ struct AllocPortsOptions {
   let count: Int
   let hostAddresses: [HostAddress]
   let range: PortRange
+  /// Whether the ports are for servers that bind them themselves.
+  let lend: Bool
 
   init(_ arguments: ParsedArguments, _ context: Context) throws {
     for option in ["--name", "--bridge", "--subnet"] where arguments.has(option) {
@@ -26,6 +28,10 @@ struct AllocPortsOptions {
     count = try Self.count(arguments)
     hostAddresses = try arguments.hostAddresses()
     range = try arguments.portRange(context)
+    lend = arguments.has("--lend")
+    if lend, specs.contains(where: { $0.transports != .one(.tcp) }) {
+      throw Failure.usage("--lend is for tcp: other transports cannot be bound twice")
+    }
     for (spec, text) in zip(operands, arguments.operands) {
       if !hostAddresses.isEmpty, spec.hostAddress != .every {
         throw Failure.usage("--host-ip is for ports without an address, not for '\(text)'")
@@ -67,85 +73,12 @@ struct AllocPortsOptions {
   }
 }
 
-/// `portmap alloc` for ports.
-enum AllocPortsCommand {
-  static func run(_ arguments: ParsedArguments, _ context: Context) throws {
-    let options = try AllocPortsOptions(arguments, context)
-    let task =
-      arguments.operands.isEmpty ? "reserve a port" : "reserve \(arguments.operands.joined(separator: " "))"
-    try Failure.wrapping(task) {
-      let workspace = try Workspace.open(context)
-      let draft = Draft(workspace)
-      let ports = try plan(options, workspace, draft)
-      let ids = Set(draft.leases.map(\.lease.id))
-      func report(_ state: State) throws {
-        if context.json {
-          let made = state.reservations.filter { ids.contains($0.id) }
-          try Output.json(made.map { ReservationDocument($0, state) })
-        } else {
-          try Output.lines(ports.map { "\($0)" })
-        }
-      }
-      if context.dryRun {
-        return context.json ? try report(draft.next) : try Output.lines(draft.preview.lines)
-      }
-      try draft.apply(report: report)
-    }
-  }
-
-  /// Holds the ports and adds them to the draft.
-  ///
-  /// - Returns: Their numbers in the order of the operands.
-  private static func plan(_ options: AllocPortsOptions, _ workspace: Workspace, _ draft: Draft) throws
-    -> [UInt16]
-  {
-    try DescriptorLimit.makeRoom(
-      for: options.specs.count * options.count * max(2, options.hostAddresses.count * 2)
-    )
-    var allocator = PortAllocator(
-      ledger: PortLedger(mappings: workspace.state.mappings, reservations: workspace.state.reservations),
-      reservedPorts: PortAllocator.reservedPorts(),
-      takeOver: nil,
-      cursors: workspace.state.cursors,
-      isPreview: workspace.isPreview
-    )
-    var ports: [Int: [UInt16]] = [:]
-    for pass in [true, false] {
-      for (index, spec) in options.specs.enumerated() where (spec.ports?.isSingle ?? false) == pass {
-        for _ in 0..<options.count {
-          let held = try allocator.hold(options.request(spec))
-          add(held, workspace, draft)
-          ports[index, default: []].append(held.ports.first)
-        }
-      }
-    }
-    draft.next.cursors = allocator.cursors
-    return ports.keys.sorted().flatMap { ports[$0] ?? [] }
-  }
-
-  private static func add(_ held: HeldPorts, _ workspace: Workspace, _ draft: Draft) {
-    for (host, transport, sockets) in held.sockets {
-      let id = draft.newID()
-      draft.next.reservations.append(
-        Reservation(
-          id: id,
-          transport: transport,
-          hostIP: host,
-          port: held.ports.first,
-          holder: draft.holderID
-        )
-      )
-      draft.leases.append((Lease(id: id, transport: transport, hostIP: host, ports: held.ports), sockets))
-    }
-  }
-}
-
 /// `portmap alloc --ip` and `--netns`.
 enum AllocAddressCommand {
   static func run(_ arguments: ParsedArguments, _ context: Context) throws {
     let namespace = arguments.value("--netns")
     let name = arguments.value("--name")
-    for option in ["--count", "--host-ip", "--range"] where arguments.has(option) {
+    for option in ["--count", "--host-ip", "--range", "--lend"] where arguments.has(option) {
       throw Failure.usage("\(option) is for ports, not for addresses")
     }
     if let operand = arguments.operands.first {

@@ -39,7 +39,7 @@ struct ReservationDocument: Encodable {
   init(_ reservation: Reservation, _ state: State) {
     hostIP = reservation.hostIP
     id = reservation.id
-    pid = state.holder(reservation.holder)?.process.pid ?? 0
+    pid = state.holder(reservation.holder)?.process.pid ?? reservation.scope?.pid ?? 0
     port = reservation.port
     self.protocol = reservation.transport
   }

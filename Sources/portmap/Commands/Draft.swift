@@ -16,6 +16,8 @@ final class Draft {
   var taken: [LeaseReference] = []
   var flows: [FlowFilter] = []
   var forwarding: Set<IPAddress.Family> = []
+  /// The command that all of it lives as long as.
+  var scope: ProcessIdentity?
   /// Links that come into being, and the commands that make them, by namespace.
   var links: [String] = []
   var linkCommands: [(namespace: String?, commands: [String])] = []

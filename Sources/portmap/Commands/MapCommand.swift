@@ -7,6 +7,7 @@ enum MapCommand {
     let options = try MapOptions(arguments, context)
     let task = "map \(arguments.operands.prefix(3).joined(separator: " "))"
     try Failure.wrapping(task) {
+      if let command = arguments.command, !context.dryRun { return try run(command, options, context) }
       let workspace = try Workspace.open(context)
       let draft = Draft(workspace)
       let mappings = try MapPlanner(options: options, workspace: workspace, draft: draft).plan()
@@ -16,6 +17,22 @@ enum MapCommand {
       }
       try draft.apply { state in try report(mappings, state, context) }
     }
+  }
+
+  /// Maps for as long as a command runs, and ends as it does.
+  private static func run(_ command: [String], _ options: MapOptions, _ context: Context) throws {
+    let status = try Scoped(command: command, context: context).run { process in
+      let workspace = try Workspace.open(context)
+      let draft = Draft(workspace)
+      draft.scope = process
+      let mappings = try MapPlanner(options: options, workspace: workspace, draft: draft).plan()
+      try draft.apply { _ in }
+      workspace.close()
+      var match = Match()
+      match.mappings = Set(mappings.map(\.id))
+      return match
+    }
+    throw CommandEnded(status: status)
   }
 
   private static func report(_ mappings: [Mapping], _ state: State, _ context: Context) throws {
@@ -155,7 +172,8 @@ struct MapPlanner {
       proxy: proxy,
       masquerade: options.masquerade && nat,
       proxyProtocol: options.proxyProtocol,
-      holder: draft.holderID
+      holder: draft.holderID,
+      scope: draft.scope
     )
     if needsRules { try addRules(&mapping, interfaces) }
     draft.leases.append((mapping.lease, sockets))
@@ -194,6 +212,9 @@ struct MapPlanner {
     let client = try HolderClient.connect(to: reservation.holder, in: workspace.folder.descriptor)
     guard let socket = try client?.take(reservation.id).first else {
       throw HolderError(id: reservation.holder, problem: "it is gone, and \(reservation.target) with it")
+    }
+    if reservation.lent, try !PortSocket.takeBack(socket) {
+      throw AllocationError.inUse(port: reservation.target, transport: .tcp, number: reservation.port)
     }
     return socket
   }

@@ -75,7 +75,7 @@ struct Release {
       gone.map { LeaseReference(holder: $0.holder, lease: $0.id) }
       + before.reservations.filter { match.reservations.contains($0.id) }
       .map { LeaseReference(holder: $0.holder, lease: $0.id) }
-    intent.leases = leases.filter { !intent.holders.contains($0.holder) }
+    intent.leases = leases.filter { !$0.holder.isEmpty && !intent.holders.contains($0.holder) }
     return (after, intent)
   }
 }

@@ -10,8 +10,9 @@ final class Workspace {
   let layout: Layout
   var state: State
   private let say: (String) -> Void
-  /// Nil for a preview.
-  private let lock: Lock?
+  /// Whether nothing may be changed.
+  let isPreview: Bool
+  private var lock: Lock?
   private var heldNamespaceLock: Lock?
 
   /// Takes the folder's lock, reads the state, and takes away what a command that died half-way has left.
@@ -19,6 +20,7 @@ final class Workspace {
     if context.dryRun { return try preview(context) }
     let workspace = try inspect(context)
     try workspace.finishIntent()
+    try workspace.releaseAbandoned()
     return workspace
   }
 
@@ -59,6 +61,7 @@ final class Workspace {
     self.folder = folder
     self.file = file
     self.lock = lock
+    isPreview = lock == nil
     self.state = state
     runner = context.runner
     layout = Layout(tag: folder.tag)
@@ -80,7 +83,11 @@ final class Workspace {
 
   func network() throws -> IPRoute { IPRoute(runner: runner, lock: try namespaceLock()) }
 
-  var isPreview: Bool { lock == nil }
+  /// Lets other commands go on; nothing can be changed through this workspace afterwards.
+  func close() {
+    lock = nil
+    heldNamespaceLock = nil
+  }
 
   /// Replaces the state file by `state`.
   func save(mayUseSpare: Bool) throws {
@@ -94,6 +101,14 @@ final class Workspace {
     if let failure = failures.first { throw failure }
     state.intent = nil
     try save(mayUseSpare: true)
+  }
+
+  /// Releases what was to live as long as a command that is gone, its portmap killed before it could do so.
+  private func releaseAbandoned() throws {
+    var match = Match()
+    match.mappings = Set(state.mappings.filter { $0.scope.map { !$0.isAlive } ?? false }.map(\.id))
+    match.reservations = Set(state.reservations.filter { $0.scope.map { !$0.isAlive } ?? false }.map(\.id))
+    if !match.isEmpty { try Release(match, everything: false, workspace: self).carryOut() }
   }
 
   func warn(_ message: String) { say(message) }

@@ -63,16 +63,17 @@ struct Firewall {
 
   /// Adds everything of a change, one transaction a family and table.
   func install(_ change: RuleChange) throws {
-    for family in change.families { try restore(family, change.installText(family)) }
+    try restore(change.families.map { ($0, change.installText($0)) }).forEach { _ = try $0.get() }
   }
 
   /// Takes everything of a change away, as far as it is there. All families are tried; the first error is thrown.
   func remove(_ change: RuleChange) throws {
+    let results = restore(change.families.map { ($0, change.removeText($0)) })
     var failure: (any Error)?
-    for family in change.families {
+    for (family, result) in zip(change.families, results) {
       do {
         do {
-          try restore(family, change.removeText(family))
+          _ = try result.get()
         } catch ProgramError.failed {
           // Something is gone already, or there twice: look, and take away what is there.
           let part = change.present(in: try saved(family), family)
@@ -98,11 +99,19 @@ struct Firewall {
   /// Hands text to iptables-restore; nothing happens without any.
   func restore(_ family: IPAddress.Family, _ text: String) throws {
     guard !text.isEmpty else { return }
-    try runner.run(
-      program(family, "restore"),
-      Self.restoreOptions,
-      text: text,
-      input: lock?.descriptor
-    )
+    try runner.run(program(family, "restore"), Self.restoreOptions, text: text, input: lock?.descriptor)
+  }
+
+  /// The same for both families side by side: a deletion spends its time waiting in the kernel.
+  private func restore(_ texts: [(IPAddress.Family, String)]) -> [Result<ProgramResult, any Error>] {
+    let started = texts.map { family, text in
+      let name = program(family, "restore")
+      return Result {
+        (name, try runner.start(name, Self.restoreOptions, text: text, input: lock?.descriptor))
+      }
+    }
+    return started.map { program in
+      program.flatMap { runner.finish([$0])[0] }
+    }
   }
 }

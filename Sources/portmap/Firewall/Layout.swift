@@ -100,18 +100,24 @@ struct Layout: Equatable, Sendable {
       let words = [match, comment("chain"), "-j \(place.name)"].filter { !$0.isEmpty }
       return Rule(family, place.table, .first, hook, words.joined(separator: " "))
     }
-    func head(_ match: String) -> Rule {
-      Rule(family, place.table, .last, place.name, "\(match) \(comment("chain")) -j ACCEPT")
+    func head(_ match: String, _ action: String = "ACCEPT") -> Rule {
+      Rule(family, place.table, .last, place.name, "\(match) \(comment("chain")) -j \(action)")
     }
     let replies = head("-m conntrack --ctstate DNAT -m conntrack --ctstate RELATED,ESTABLISHED")
     switch trunk {
-    case .dnat: return Chain(place, entries: [entry("PREROUTING", local), entry("OUTPUT", local)])
+    // What comes from a loopback address cannot leave the host: it is the proxy's.
+    case .dnat:
+      return Chain(
+        place,
+        entries: [entry("PREROUTING", local), entry("OUTPUT", "! -s \(loopback) \(local)")]
+      )
     case .post: return Chain(place, entries: [entry("POSTROUTING")])
     case .forward: return Chain(place, entries: [entry("FORWARD")], head: [replies])
     // What the host sends itself on loopback reaches the proxy even where a firewall forgot about `lo`.
     case .input:
       return Chain(place, entries: [entry("INPUT")], head: [replies, head("-d \(loopback) -i lo")])
-    case .raw: return Chain(place, entries: [entry("PREROUTING")])
+    // What the host sends to its own address on a bridge comes in by `lo`.
+    case .raw: return Chain(place, entries: [entry("PREROUTING")], head: [head("-i lo", "RETURN")])
     }
   }
 }

@@ -28,6 +28,8 @@ struct Mapping: Codable, Equatable, Sendable {
   /// The call that made it.
   var serial = 0
   var status = Status.active
+  /// The command that it lives as long as.
+  var scope: ProcessIdentity?
 
   var hostPorts: PortRange { PortRange(first: hostPort, last: hostPortEnd) ?? .unknown }
   var backendPorts: PortRange { PortRange(first: backendPort, last: backendPortEnd) ?? .unknown }
@@ -57,9 +59,12 @@ struct Reservation: Codable, Equatable, Sendable {
   let transport: Transport
   let hostIP: HostAddress
   let port: UInt16
+  /// The background process that has its socket; empty where the command of its scope has it itself.
   var holder: String
   /// Bound without listening, for a server that binds the port itself.
   var lent = false
+  /// The command that it lives as long as.
+  var scope: ProcessIdentity?
 
   var target: String { "\(hostIP.prefix)\(port)\(transport.suffix)" }
 }

@@ -161,7 +161,7 @@ final class DatagramSender {
       return false
     }
     if code == EINVAL && message.sourceControlLength > 0 {
-      // The address that the client wrote to is none that one can write from, such as a broadcast.
+      // The address that the client wrote to is none that one can write from: it has left this host since, say.
       message.client.source = nil
       headers[index].msg_hdr.msg_controllen = 0
       headers[index].msg_hdr.msg_control = nil

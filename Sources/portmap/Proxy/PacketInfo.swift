@@ -26,7 +26,7 @@ struct PacketInfo {
       let own = data.loadUnaligned(fromByteOffset: 4, as: UInt32.self)
       let written = data.loadUnaligned(fromByteOffset: 8, as: UInt32.self)
       local = IPAddress(v4: UInt32(bigEndian: own == 0 ? written : own))
-    case (Int32(IPPROTO_IPV6), SocketConstant.ipv6PacketInfo):
+    case (Int32(IPPROTO_IPV6), SocketConstant.ipv6PacketInfo) where local == nil:
       local = IPAddress(v6: UInt128(bigEndian: data.loadUnaligned(as: UInt128.self)))
       interface = data.loadUnaligned(fromByteOffset: 16, as: UInt32.self)
     case (SocketConstant.solUDP, SocketConstant.udpGRO):

@@ -46,10 +46,19 @@ extension Descriptor {
     return setsockopt(raw, level, option, &value, socklen_t(MemoryLayout<Int32>.size)) == 0
   }
 
-  /// Makes the receive and send buffers large: past the system's limit where the process may, else up to it.
+  /// Makes the receive and send buffers large: past the system's limit where the process may, else up to it. What is
+  /// as large already, made so by somebody with the right to it, stays so.
   func setBufferSizes(receive: Int32, send: Int32) {
-    if !setOption(SOL_SOCKET, SO_RCVBUFFORCE, receive) { setOption(SOL_SOCKET, SO_RCVBUF, receive) }
-    if !setOption(SOL_SOCKET, SO_SNDBUFFORCE, send) { setOption(SOL_SOCKET, SO_SNDBUF, send) }
+    enlarge(SO_RCVBUFFORCE, SO_RCVBUF, receive)
+    enlarge(SO_SNDBUFFORCE, SO_SNDBUF, send)
+  }
+
+  private func enlarge(_ forced: Int32, _ ordinary: Int32, _ size: Int32) {
+    var current: Int32 = 0
+    var length = socklen_t(MemoryLayout<Int32>.size)
+    // The kernel doubles what it is given, for its own bookkeeping, and tells the double.
+    if getsockopt(raw, SOL_SOCKET, ordinary, &current, &length) == 0, current / 2 >= size { return }
+    if !setOption(SOL_SOCKET, forced, size) { setOption(SOL_SOCKET, ordinary, size) }
   }
 
   func setNonBlocking() throws(SystemError) {

@@ -52,11 +52,9 @@ final class UDPRelay {
       relay: self
     )
     try socket.setNonBlocking()
-    if try SocketAddress.local(of: socket)?.ip.family == .v6 {
-      socket.setOption(Int32(IPPROTO_IPV6), SocketConstant.ipv6ReceivePacketInfo, 1)
-    } else {
-      socket.setOption(Int32(IPPROTO_IP), SocketConstant.ipPacketInfo, 1)
-    }
+    socket.setOption(Int32(IPPROTO_IPV6), SocketConstant.ipv6ReceivePacketInfo, 1)
+    // On a dual-stack socket too: only this one tells which address a broadcast is to be answered from.
+    socket.setOption(Int32(IPPROTO_IP), SocketConstant.ipPacketInfo, 1)
     socket.setOption(SocketConstant.solUDP, SocketConstant.udpGRO, 1)
     socket.setBufferSizes(receive: Self.frontendBuffer, send: Self.frontendBuffer)
     try frontend.start()

@@ -50,10 +50,14 @@ struct StateFolder {
 
   /// Opens a folder, and makes it, and those above it, where it is missing: 0755 for root, 0700 for others.
   static func make(_ path: String) throws(StateError) -> StateFolder {
+    let mode: mode_t = geteuid() == 0 ? 0o755 : 0o700
     var partial = path.hasPrefix("/") ? "" : "."
     for part in path.split(separator: "/") {
       partial += "/\(part)"
-      if mkdir(partial, geteuid() == 0 ? 0o755 : 0o700) != 0, errno != EEXIST, errno != EROFS {
+      if mkdir(partial, mode) == 0 {
+        // Whatever the caller's umask was.
+        chmod(partial, mode)
+      } else if errno != EEXIST, errno != EROFS {
         let code = errno
         throw StateError(
           path: partial,

@@ -1,6 +1,5 @@
 import CLinux
-import Dispatch
-import Foundation
+import Glibc
 
 /// A program that was run to its end.
 struct ProgramResult {
@@ -46,71 +45,57 @@ final class ProgramRunner {
 
   /// Runs a program that must exit with 0.
   ///
-  /// - Parameter input: Its standard input, from where its offset stands; /dev/null without one.
+  /// - Parameters:
+  ///   - text: What it finds in a file whose name is its last argument.
+  ///   - input: Its standard input, /dev/null without one.
   /// - Throws: ProgramError.
   @discardableResult
-  func run(_ program: String, _ arguments: [String], input: Descriptor? = nil) throws -> ProgramResult {
-    try checked(program, start(program, arguments, shown: arguments, text: nil, input: input))
+  func run(
+    _ program: String,
+    _ arguments: [String],
+    text: String? = nil,
+    input: Descriptor? = nil
+  ) throws -> ProgramResult {
+    try checked(program, start(program, arguments, text: text, input: input).finish())
   }
 
-  private func checked(_ program: String, _ result: ProgramResult) throws -> ProgramResult {
-    guard result.status == 0 else {
-      let words = String(decoding: result.stderr.prefix(4096), as: UTF8.self)
-      throw ProgramError.failed(program, status: result.status, stderr: words)
-    }
-    return result
-  }
-
-  /// The same for a program that takes the name of a file as its last argument: one in memory that holds `text`.
-  @discardableResult
-  func run(_ program: String, _ arguments: [String], text: String, input: Descriptor?) throws -> ProgramResult
-  {
-    let result = try run(unchecked: program, arguments, text: text, input: input)
-    return try checked(program, result)
-  }
-
+  /// Runs a program whose exit status is the caller's business. It finds `text` in a file whose name is its last
+  /// argument.
   func run(
     unchecked program: String,
     _ arguments: [String],
     text: String,
     input: Descriptor?
   ) throws -> ProgramResult {
-    let file = try Descriptor("memfd_create") { clinux_memory_file("text") }
-    try Files.write(Array(text.utf8), to: file)
-    // Process hands over no descriptor but the standard ones; the program opens this one by way of its parent's.
-    let path = "/proc/\(getpid())/fd/\(file.raw)"
-    return try start(program, arguments + [path], shown: arguments, text: text, input: input)
+    try start(program, arguments, text: text, input: input).finish()
   }
 
-  private func start(
+  /// Waits for programs that run at the same time.
+  ///
+  /// - Returns: What became of each, in their order.
+  func finish(_ programs: [(name: String, program: RunningProgram)]) -> [Result<ProgramResult, any Error>] {
+    programs.map { name, program in
+      Result { try checked(name, program.finish()) }
+    }
+  }
+
+  /// Starts a program, which finds `text`, where there is one, in a file whose name is its last argument.
+  func start(
     _ program: String,
     _ arguments: [String],
-    shown: [String],
     text: String?,
     input: Descriptor?
-  ) throws -> ProgramResult {
+  ) throws -> RunningProgram {
     guard let path = path(of: program) else { throw ProgramError.notFound(program) }
-    echo(Self.shown(program, shown, text))
-    let stdout = try Descriptor("memfd_create") { clinux_memory_file("stdout") }
-    let stderr = try Descriptor("memfd_create") { clinux_memory_file("stderr") }
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: path)
-    process.arguments = arguments
-    process.environment = environment
-    process.standardInput =
-      input.map { FileHandle(fileDescriptor: $0.raw, closeOnDealloc: false) }
-      ?? FileHandle.nullDevice
-    process.standardOutput = FileHandle(fileDescriptor: stdout.raw, closeOnDealloc: false)
-    process.standardError = FileHandle(fileDescriptor: stderr.raw, closeOnDealloc: false)
-    let ended = DispatchSemaphore(value: 0)
-    process.terminationHandler = { _ in ended.signal() }
-    do {
-      try process.run()
-    } catch {
-      throw ProgramError.notStarted(program, reason: error.localizedDescription)
+    echo(Self.shown(program, arguments, text))
+    guard let text else {
+      return try RunningProgram(program, path: path, arguments, environment, input: input, text: nil)
     }
-    let status = try wait(for: process, program, ended)
-    return ProgramResult(status: status, stdout: try rewound(stdout), stderr: try rewound(stderr))
+    let file = try Descriptor("memfd_create") { clinux_memory_file("text") }
+    try Files.write(Array(text.utf8), to: file)
+    // The program opens the file by way of its parent's descriptor.
+    let name = "/proc/\(getpid())/fd/\(file.raw)"
+    return try RunningProgram(program, path: path, arguments + [name], environment, input: input, text: file)
   }
 
   /// A command as a person could paste it into a shell, the text that it reads included.
@@ -119,42 +104,11 @@ final class ProgramRunner {
     return text.map { "\(command) <<'EOF'\n\($0)EOF" } ?? command
   }
 
-  /// Waits for the program itself: Process alone would wait for all that it has started, too.
-  private func wait(for process: Process, _ program: String, _ ended: DispatchSemaphore) throws -> Int32 {
-    let pid = process.processIdentifier
-    let pidfd = clinux_pidfd_open(pid)
-    if pidfd >= 0 {
-      let descriptor = Descriptor(owning: pidfd)
-      guard exits(descriptor) else {
-        // Process made it the leader of a group, so that its children go with it.
-        kill(-pid, SIGKILL)
-        throw ProgramError.timedOut(program, seconds: Self.secondsAllowed)
-      }
+  private func checked(_ program: String, _ result: ProgramResult) throws -> ProgramResult {
+    guard result.status == 0 else {
+      let words = String(decoding: result.stderr.prefix(4096), as: UTF8.self)
+      throw ProgramError.failed(program, status: result.status, stderr: words)
     }
-    // Process learns of the end a little later; or much later, when something that the program started lives on.
-    if ended.wait(timeout: .now() + .milliseconds(500)) == .success {
-      return process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
-    }
-    var information = siginfo_t()
-    try syscall("waitid") { waitid(P_PID, id_t(pid), &information, WEXITED | WNOWAIT) }
-    let status = information._sifields._sigchld.si_status
-    return information.si_code == Int32(CLD_EXITED) ? status : 128 + status
-  }
-
-  /// Whether the process ends in the time that a program is given.
-  private func exits(_ pidfd: Descriptor) -> Bool {
-    let deadline = DispatchTime.now() + .seconds(Self.secondsAllowed)
-    var request = pollfd(fd: pidfd.raw, events: Int16(POLLIN), revents: 0)
-    while true {
-      let now = DispatchTime.now()
-      guard now < deadline else { return false }
-      let left = Int32((deadline.uptimeNanoseconds - now.uptimeNanoseconds) / 1_000_000 + 1)
-      if poll(&request, 1, left) > 0 { return true }
-    }
-  }
-
-  private func rewound(_ file: Descriptor) throws(SystemError) -> [UInt8] {
-    try syscall("lseek") { lseek(file.raw, 0, SEEK_SET) }
-    return try Files.contents(of: file)
+    return result
   }
 }

@@ -8,12 +8,14 @@ extension Topology {
   func portmap(with shims: [String: String]) throws -> Portmap {
     let folder = self.folder + "/shims-\(UUID().uuidString.prefix(8))"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
+    var files: [String] = []
     for (name, script) in shims {
-      let text = "#!/bin/sh\nreal=\(try Tools.path(name))\n\(script)\n"
-      let path = folder + "/" + name
-      try Data(text.utf8).write(to: URL(fileURLWithPath: path))
-      try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: path)
+      files += [folder + "/" + name, "#!/bin/sh\nreal=\(try Tools.path(name))\n\(script)\n"]
     }
+    // By another process: what this one had open for writing, a child of another test could still have open, and
+    // nobody can run such a file.
+    let write = "while [ $# != 0 ]; do printf %s \"$2\" > \"$1\"; chmod 755 \"$1\"; shift 2; done"
+    try run(["sh", "-c", write, "sh"] + files)
     return portmap(path: "\(folder):\(Tools.searchPath)")
   }
 

@@ -1,0 +1,63 @@
+import Foundation
+import Testing
+
+/// A proxy at its limits waits instead of failing, and recovers.
+@Suite(.serialized) struct LimitTests {
+  typealias Address = Topology.Address
+
+  /// The processor time of a process so far, in clock ticks of 10 ms.
+  private func ticks(_ pid: pid_t) throws -> Int {
+    let text = try String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8)
+    let fields = text.drop { $0 != ")" }.split(separator: " ")
+    return try #require(Int(fields[12])) + #require(Int(fields[13]))
+  }
+
+  private func startCrowd(_ topology: Topology, _ port: Int, timeout: Double) throws -> ChildProcess {
+    try topology.outside.start([
+      Tools.probe, "crowd", Address.host, "\(port)", "--count", "60", "--timeout", "\(timeout)",
+    ])
+  }
+
+  @Test func outOfDescriptors() throws {
+    try withTopology { topology in
+      let servers = [
+        try topology.web.serve(.tcp, Address.web, "80", name: "web"),
+        try topology.web.serve(.tcp, Address.web, "81", name: "web", mode: "mute"),
+      ]
+      var portmap = topology.portmap
+      portmap.prefix = ["prlimit", "--nofile=80:80"]
+      let proxy = try portmap.start(["proxy", "8080", "10.99.0.2:80", "8081", "10.99.0.2:81"])
+      #expect(proxy.line() == "8080->10.99.0.2:80" && proxy.line() == "8081->10.99.0.2:81")
+      // More connections than it can have: each has its turn.
+      #expect(try startCrowd(topology, 8080, timeout: 8).wait().stdout == "answered 60\n")
+      // Connections that stay: it neither spins nor ends.
+      let crowd = try startCrowd(topology, 8081, timeout: 2.5)
+      usleep(700_000)
+      let before = try ticks(proxy.pid)
+      usleep(1_000_000)
+      let used = try ticks(proxy.pid) - before
+      #expect(used < 30, "\(used) % of a processor")
+      #expect(crowd.wait().stdout == "answered 0\n")
+      // To the backend these connections may be half closed only; now they are over.
+      servers[1].kill()
+      #expect(try topology.outside.ask(.tcp, Address.host, 8080, timeout: 5).name == "web")
+      proxy.signal(SIGTERM)
+      #expect(proxy.wait().status == 0)
+      withExtendedLifetime(servers) {}
+    }
+  }
+
+  @Test func anIdleProxyTakesNoTime() throws {
+    try withTopology { topology in
+      let server = try topology.web.serve(.tcp, Address.web, "80", name: "web", mode: "mute")
+      let mapping = try #require(try topology.portmap.map("8080:80/tcp+udp", "--to", Address.web).first)
+      let client = try topology.host.startAsking(.tcp, "127.0.0.1", 8080, timeout: 5)
+      usleep(300_000)
+      let pid = try #require(mapping.pid)
+      let before = try ticks(pid)
+      usleep(1_000_000)
+      #expect(try ticks(pid) - before <= 1)
+      withExtendedLifetime((server, client)) {}
+    }
+  }
+}

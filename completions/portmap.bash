@@ -1,0 +1,94 @@
+# bash completion for portmap -*- shell-script -*-
+# shellcheck shell=bash
+
+# Asks portmap itself, about the state folder that the command line names.
+_portmap_identifiers() {
+    local word previous="" folder=()
+    for word in "${COMP_WORDS[@]}"; do
+        [[ $previous == --state-dir && $word != "=" ]] && folder=(--state-dir "$word")
+        [[ $word == "=" ]] || previous=$word
+    done
+    "${COMP_WORDS[0]}" list -q "${folder[@]}" 2>/dev/null
+}
+
+_portmap_names() { _portmap_identifiers | grep -Evx '[a-f][0-9a-f]{7}'; }
+_portmap_namespaces() { ip netns list 2>/dev/null | cut -d ' ' -f 1; }
+_portmap_bridges() { ip -brief link show type bridge 2>/dev/null | cut -d ' ' -f 1; }
+_portmap_addresses() {
+    ip -oneline address show 2>/dev/null | sed -nE '/ fe80:/d; s/.* inet6? ([0-9a-f.:]+).*/\1/p'
+}
+
+_portmap() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
+    COMPREPLY=()
+    if ((COMP_CWORD == 1)); then
+        mapfile -t COMPREPLY < <(compgen -W "map unmap alloc list proxy check repair --help --version" -- "$cur")
+        return
+    fi
+
+    # What stands behind -- of map and alloc is another command.
+    local index
+    if [[ $command == map || $command == alloc ]]; then
+        for ((index = 2; index < COMP_CWORD; index++)); do
+            [[ ${COMP_WORDS[index]} == -- ]] || continue
+            if declare -F _command_offset >/dev/null; then
+                _command_offset $((index + 1))
+            elif ((index + 1 == COMP_CWORD)); then
+                mapfile -t COMPREPLY < <(compgen -c -- "$cur")
+            else
+                mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+            fi
+            return
+        done
+    fi
+
+    # "=" is a word of its own here, and so is ":".
+    if [[ $cur == "=" ]]; then
+        cur=""
+    elif [[ $prev == "=" ]]; then
+        prev=${COMP_WORDS[COMP_CWORD - 2]}
+    fi
+
+    local words=""
+    case $prev in
+        --to) words="$(_portmap_names) $(_portmap_namespaces)" ;;
+        --bridge) words=$(_portmap_bridges) ;;
+        --netns) words=$(_portmap_namespaces) ;;
+        --host-ip)
+            # An IPv6 address is several words to bash: only those without a colon are offered.
+            words=$(_portmap_addresses | grep -v :)
+            ;;
+        --proxy-protocol) words="v1 v2" ;;
+        --state-dir)
+            compopt -o filenames 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+            return
+            ;;
+        --range | --name | --subnet | --count | -c | --udp-timeout) return ;;
+        *)
+            if [[ $cur == -* ]]; then
+                words="--json --quiet --verbose --state-dir --help -q -v -h"
+                case $command in
+                    map)
+                        words+=" --to --host-ip --bridge --no-proxy --proxy-only --masquerade --proxy-protocol"
+                        words+=" --range --dry-run -n"
+                        ;;
+                    unmap) words+=" --if-exists --all --dry-run -n" ;;
+                    alloc)
+                        words+=" --count --lend --host-ip --range --ip --netns --name --bridge --subnet"
+                        words+=" --dry-run -c -n"
+                        ;;
+                    proxy) words+=" --proxy-protocol --udp-timeout" ;;
+                    repair) words+=" --dry-run -n" ;;
+                    list | check) ;;
+                    *) return ;;
+                esac
+            elif [[ $command == unmap || $command == list ]]; then
+                words=$(_portmap_identifiers)
+            fi
+            ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+
+complete -F _portmap portmap
