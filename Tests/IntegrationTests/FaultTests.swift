@@ -33,8 +33,11 @@ import Testing
     let counter = topology.folder + "/calls"
     let number = topology.folder + "/call"
     let script = """
+      exec 9> \(counter).lock
+      flock 9 # two of them run at the same time
       calls=$(($(cat \(counter)) + 1))
       echo $calls > \(counter)
+      exec 9>&-
       if [ $calls = $(cat \(number)) ]; then \(fault.rawValue); fi
       exec "$real" "$@"
       """
@@ -70,6 +73,7 @@ import Testing
   @Test(arguments: Fault.allCases)
   func mapIsDoneOrUndone(_ fault: Fault) throws {
     try withTopology { topology in
+      try topology.setBridgeNetfilter(false)
       let portmap = topology.portmap
       let arguments = ["map", "8080:80/tcp+udp", "8081:80", "--to", Address.web]
       try inject(fault, into: topology, arguments) { outcome in
@@ -84,6 +88,7 @@ import Testing
   @Test(arguments: Fault.allCases)
   func netnsIsDoneOrUndone(_ fault: Fault) throws {
     try withTopology { topology in
+      try topology.setBridgeNetfilter(false)
       let portmap = topology.portmap
       let guest = try Namespace("p", topology.cleanup)
       try inject(fault, into: topology, ["alloc", "--netns", guest.name]) { outcome in
@@ -100,6 +105,7 @@ import Testing
   @Test(arguments: Fault.allCases)
   func unmapGoesOn(_ fault: Fault) throws {
     try withTopology { topology in
+      try topology.setBridgeNetfilter(false)
       let portmap = topology.portmap
       try inject(
         fault,
@@ -118,6 +124,7 @@ import Testing
 
   @Test func aDeadProcessIsNoObstacle() throws {
     try withTopology { topology in
+      try topology.setBridgeNetfilter(false)
       let portmap = topology.portmap
       let before = try topology.host.snapshot()
       try portmap("map", "8080:80/tcp+udp", "--to", Address.web)

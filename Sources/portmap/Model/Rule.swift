@@ -22,9 +22,14 @@ struct Rule: Hashable, Sendable {
 
   /// Nil for a text that is no rule.
   init?(text: String) {
-    let words = text.split(separator: " ", maxSplits: 4)
-    guard words.count == 5, !text.contains(where: \.isNewline), words[0] == "4" || words[0] == "6",
-      Table(rawValue: String(words[1])) != nil, Position(rawValue: String(words[2])) != nil
+    // Bytes, not characters: there are thousands of rules in a state.
+    let words = text.utf8.split(separator: UInt8(ascii: " "), maxSplits: 4)
+    guard words.count == 5, !text.utf8.contains(UInt8(ascii: "\n")),
+      words[0].elementsEqual("4".utf8)
+        || words[0].elementsEqual("6".utf8),
+      Table.allCases.contains(where: { words[1].elementsEqual($0.rawValue.utf8) }),
+      words[2].elementsEqual(Position.last.rawValue.utf8)
+        || words[2].elementsEqual(Position.first.rawValue.utf8)
     else { return nil }
     self.text = text
   }
