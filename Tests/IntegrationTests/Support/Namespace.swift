@@ -19,7 +19,14 @@ struct Namespace: Sendable {
     // Before it is made: one half made is removed as well.
     cleanup.add { try Self.remove(name) }
     try run(["ip", "netns", "add", name])
-    try exec("sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0")
+    // IPv4 forwarding is as the machine has it, unless it is said.
+    try exec(
+      "sysctl",
+      "-qw",
+      "net.ipv6.conf.all.accept_dad=0",
+      "net.ipv6.conf.default.accept_dad=0",
+      "net.ipv4.ip_forward=0"
+    )
     try ip("link", "set", "lo", "up")
   }
 
