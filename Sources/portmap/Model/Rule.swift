@@ -43,11 +43,8 @@ struct Rule: Hashable, Sendable {
   var match: String { String(words[4]) }
   var place: ChainPlace { ChainPlace(family: family, table: table, name: chain) }
 
-  /// Whether the rule stands in a chain, without taking the text apart: this is asked of every rule there is.
-  func isIn(_ place: ChainPlace) -> Bool {
-    text.hasPrefix("\(place.prefix)\(Position.last.rawValue) \(place.name) ")
-      || text.hasPrefix("\(place.prefix)\(Position.first.rawValue) \(place.name) ")
-  }
+  /// Whether the text begins with one of a place's prefixes: asked of every rule there is, it takes nothing apart.
+  func begins(with prefixes: [String]) -> Bool { prefixes.contains { text.hasPrefix($0) } }
 }
 
 /// The name of a chain together with the family and the table that it is in.
@@ -56,7 +53,10 @@ struct ChainPlace: Hashable, Sendable {
   let table: Rule.Table
   let name: String
 
-  fileprivate var prefix: String { "\(family.rawValue) \(table.rawValue) " }
+  /// What the texts of the rules in the chain begin with.
+  var prefixes: [String] {
+    [Rule.Position.last, .first].map { "\(family.rawValue) \(table.rawValue) \($0.rawValue) \(name) " }
+  }
 }
 
 extension Rule: Codable {

@@ -15,7 +15,7 @@ enum NetworkError: Error {
 /// Runs `ip`: reading by way of its JSON output, changing in batches.
 struct IPRoute {
   let runner: ProgramRunner
-  let lock: Lock?
+  let lock: Descriptor?
 
   /// The networks that unicast routes of the main and local tables lead to, but for the default route.
   ///
@@ -115,7 +115,7 @@ struct IPRoute {
       let mac: String?
       let ifname: String?
     }
-    let table = try runner.run("bridge", ["-json", "fdb", "show", "br", bridge], input: lock?.descriptor)
+    let table = try runner.run("bridge", ["-json", "fdb", "show", "br", bridge], input: lock)
     let entries = try decode(table, "bridge fdb", as: [Entry].self)
     return try entries.first { $0.mac == neighbour.lladdr }?.ifname.flatMap { try link($0) }
   }
@@ -141,13 +141,13 @@ struct IPRoute {
       "ip",
       options,
       text: commands.joined(separator: "\n") + "\n",
-      input: lock?.descriptor
+      input: lock
     )
   }
 
   private func json<Value: Decodable>(_ arguments: [String], as type: Value.Type) throws -> Value {
     try decode(
-      runner.run("ip", arguments, input: lock?.descriptor),
+      runner.run("ip", arguments, input: lock),
       "ip " + arguments.joined(separator: " "),
       as: type
     )
