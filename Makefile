@@ -38,9 +38,11 @@ test-vm: build
 .PHONY: lint
 lint:
 	$(call need,zsh:zsh fish:fish shellcheck:shellcheck mandoc:mandoc)
+	$(call need,busybox:busybox curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base pgrep:procps \
+	  systemd-socket-activate:systemd) # what the examples use
 	swift format lint --strict --recursive Package.swift Sources Tests
 	bash -n completions/portmap.bash && zsh -n completions/_portmap && fish -n completions/portmap.fish
-	shellcheck completions/portmap.bash packaging/[a-z]*
+	shellcheck completions/portmap.bash packaging/* $$(grep -lrE "^#!.*bash|shellcheck shell" recipes)
 	! mandoc -T lint man/portmap.8 2>/dev/null | grep -v 'referenced manual not found'
 
 .PHONY: demo

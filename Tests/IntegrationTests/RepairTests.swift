@@ -59,6 +59,8 @@ import Testing
   @Test(arguments: damages)
   func damageIsSeenAndMended(_ damage: Damage) throws {
     try withTopology { topology in
+      // No port of the guests' bridge needs hairpin mode then.
+      try topology.setBridgeNetfilter(false)
       let portmap = topology.portmap
       let guest = try Namespace("p", topology.cleanup)
       let ip = try portmap("alloc", "--netns", guest.name).lines[0]
@@ -98,8 +100,11 @@ import Testing
 
   @Test func aPortThatAStrangerHasTakenSince() throws {
     try withTopology { topology in
+      // No port of the guests' bridge needs hairpin mode then.
+      try topology.setBridgeNetfilter(false)
       let portmap = topology.portmap
       let server = try topology.web.serve(.tcp, Address.web, "80", name: "web")
+      try topology.host.ip("link", "set", "web", "type", "bridge_slave", "hairpin", "on")
       try portmap("map", "8080:80", "--to", Address.web)
       try portmap("map", "8081:80", "--to", Address.web)
       for pid in try topology.host.processes() { kill(pid, SIGKILL) }
@@ -122,6 +127,7 @@ import Testing
 
   @Test func aForeignRuleThatTakesThePort() throws {
     try withTopology { topology in
+      try topology.setBridgeNetfilter(false)
       try topology.portmap("map", "8080:80", "--to", Address.web)
       for match in [
         ["-p", "tcp", "--dport", "8080"], ["-p", "tcp", "--dport", "8000:9000"],
@@ -169,6 +175,8 @@ import Testing
   @Test(arguments: ["", "{\"version\":", "not json at all"])
   func aDamagedStateFile(_ text: String) throws {
     try withTopology { topology in
+      // No port of the guests' bridge needs hairpin mode then.
+      try topology.setBridgeNetfilter(false)
       let portmap = topology.portmap
       let server = try topology.web.serve(.tcp, Address.web, "80", name: "web")
       let before = try topology.host.snapshot()

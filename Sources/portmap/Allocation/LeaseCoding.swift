@@ -52,7 +52,10 @@ struct ByteReader {
   mutating func address() -> IPAddress?? {
     guard let family = number(UInt8.self), let value = number(UInt128.self) else { return nil }
     if family == 0 { return .some(nil) }
-    return IPAddress.Family(rawValue: Int(family)).map { IPAddress(family: $0, value: value) }
+    guard let family = IPAddress.Family(rawValue: Int(family)), family == .v6 || value >> 32 == 0 else {
+      return nil
+    }
+    return IPAddress(family: family, value: value)
   }
 }
 

@@ -27,19 +27,19 @@ enum Output {
   }
 
   /// Columns as wide as their widest cell, two spaces apart, none behind the last.
-  static func table(_ rows: [[String]]) throws(Failure) {
+  static func table(_ rows: [[String]]) throws(Failure) { try lines(tableLines(rows)) }
+
+  static func tableLines(_ rows: [[String]]) -> [String] {
     let columns = rows.map(\.count).max() ?? 0
     let widths = (0..<columns).map { column in
       rows.map { $0.count > column ? $0[column].count : 0 }.max() ?? 0
     }
-    try lines(
-      rows.map { row in
-        let cells = row.enumerated().map { column, cell in
-          column == row.count - 1 ? cell : cell + String(repeating: " ", count: widths[column] - cell.count)
-        }
-        return cells.joined(separator: "  ")
+    return rows.map { row in
+      let cells = row.enumerated().map { column, cell in
+        column == row.count - 1 ? cell : cell + String(repeating: " ", count: widths[column] - cell.count)
       }
-    )
+      return cells.joined(separator: "  ")
+    }
   }
 
   /// A line on stderr; where even that is impossible there is nobody left to tell.

@@ -143,6 +143,7 @@ struct Inspection {
 
   private func addresses() throws -> [Problem] {
     var problems = try strayLinks().map { Problem(subject: "link \($0)", problem: "nothing has it") }
+    if NetAdmin.isHeld { problems += try Hairpin(workspace: workspace).problems() }
     guard !state.bridges.isEmpty || !state.addresses.isEmpty else { return problems }
     let network = try workspace.network()
     for bridge in state.bridges where isInUse(bridge) {
@@ -154,6 +155,9 @@ struct Inspection {
         problems.append(
           Problem(subject: "bridge \(bridge.name)", problem: "its address \(bridge.subnet) is gone")
         )
+      }
+      if bridge.isOwn, !link.isUp {
+        problems.append(Problem(subject: "bridge \(bridge.name)", problem: "it is down"))
       }
     }
     for lease in state.addresses {
@@ -167,11 +171,13 @@ struct Inspection {
         problems.append(
           Problem(subject: subject, problem: "its link \(name) is not plugged into \(lease.bridge)")
         )
+      } else if !link.isUp {
+        problems.append(Problem(subject: subject, problem: "its link \(name) is down"))
       } else if link.linkinfo?.info_slave_data?.hairpin != true {
         problems.append(Problem(subject: subject, problem: "its link \(name) has lost its hairpin mode"))
       }
     }
-    return problems + (try Hairpin(workspace: workspace).problems())
+    return problems
   }
 
   /// Somebody else's bridge may go when no address is given out on it.

@@ -33,8 +33,8 @@ struct MapOptions {
       guard proxyOnly else {
         throw Failure.usage("--proxy-protocol needs --proxy-only: no receiver may have to guess")
       }
-      guard specs.allSatisfy({ !$0.transports.transports.contains(.udp) }) else {
-        throw Failure.usage("--proxy-protocol has no meaning for udp")
+      guard specs.allSatisfy({ $0.transports == .one(.tcp) }) else {
+        throw Failure.usage("--proxy-protocol is for tcp alone")
       }
     }
     hostAddresses = try arguments.hostAddresses()

@@ -106,8 +106,9 @@ private struct ProxyOptions {
       }
       return (frontend, backend)
     }
-    let isUDP = pairs.contains { $0.frontend.transports.transports.contains(.udp) }
-    if proxyProtocol != nil, isUDP { throw Failure.usage("--proxy-protocol has no meaning for udp") }
+    if proxyProtocol != nil, pairs.contains(where: { $0.frontend.transports != .one(.tcp) }) {
+      throw Failure.usage("--proxy-protocol is for tcp alone")
+    }
   }
 
   /// How many sockets systemd, or whoever follows its manner, has opened for this process (sd_listen_fds(3)).
@@ -192,9 +193,7 @@ private struct ProxyOptions {
       }
       let socket = Descriptor(owning: raw)
       let transport = try Self.transport(of: socket)
-      if proxyProtocol != nil, transport == .udp {
-        throw Failure.usage("--proxy-protocol has no meaning for udp")
-      }
+      if proxyProtocol != nil, transport != .tcp { throw Failure.usage("--proxy-protocol is for tcp alone") }
       guard let local = try SocketAddress.local(of: socket) else {
         throw Failure(.failed, "descriptor \(raw) is no socket of an IP protocol")
       }

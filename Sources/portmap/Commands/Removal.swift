@@ -36,7 +36,7 @@ struct Removal {
     let interfaces = try Interfaces.current()
     let flows = Flows(
       runner: workspace.runner,
-      lock: try workspace.namespaceLock(),
+      lock: try workspace.namespaceLock()?.descriptor,
       isLocal: interfaces.isLocal
     )
     if try !flows.forget(filters), filters.contains(where: { $0.transport == .udp }) {

@@ -140,6 +140,10 @@ struct Repair {
         try network.batch(["address add \(bridge.subnet) broadcast + dev \(bridge.name)"])
         done.append("gave bridge \(bridge.name) its address again")
       }
+      if link?.isUp == false {
+        try network.batch(["link set dev \(bridge.name) up"])
+        done.append("set bridge \(bridge.name) up again")
+      }
     }
     for lease in state.addresses where lease.link != nil { attempt { try $0.plug(lease, network) } }
   }
@@ -149,7 +153,9 @@ struct Repair {
       return
     }
     if let link = try network.link(name) {
-      guard link.master != bridge.name || link.linkinfo?.info_slave_data?.hairpin != true else { return }
+      guard link.master != bridge.name || link.linkinfo?.info_slave_data?.hairpin != true || !link.isUp else {
+        return
+      }
       try network.batch(LinkCommands.port(name, bridge.name))
       done.append("plugged \(name) into \(bridge.name) again")
       return

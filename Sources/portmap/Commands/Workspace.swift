@@ -79,9 +79,9 @@ final class Workspace {
     return taken
   }
 
-  func firewall() throws -> Firewall { Firewall(runner: runner, lock: try namespaceLock()) }
+  func firewall() throws -> Firewall { Firewall(runner: runner, lock: try namespaceLock()?.descriptor) }
 
-  func network() throws -> IPRoute { IPRoute(runner: runner, lock: try namespaceLock()) }
+  func network() throws -> IPRoute { IPRoute(runner: runner, lock: try namespaceLock()?.descriptor) }
 
   /// Lets other commands go on; nothing can be changed through this workspace afterwards.
   func close() {

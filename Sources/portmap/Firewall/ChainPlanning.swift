@@ -22,12 +22,16 @@ extension RuleChange {
     var left = Dictionary(chains.map { ($0.place, $0) }) { first, _ in first }
     var candidates = Set(rules.map(\.place))
     while let place = candidates.popFirst() {
-      guard let chain = left[place], !remaining.contains(where: { $0.isIn(place) }) else { continue }
+      let prefixes = place.prefixes
+      guard let chain = left[place], !remaining.contains(where: { $0.begins(with: prefixes) }) else {
+        continue
+      }
       guard !left.values.contains(where: { $0.entries.contains { $0.place == place } }) else { continue }
       left[place] = nil
       change.chains.append(chain)
       candidates.formUnion(chain.entries.map(\.place))
     }
+    change.chains.sort { ($0.name.utf8.count, $0.name) < ($1.name.utf8.count, $1.name) }
     return change
   }
 }

@@ -14,12 +14,12 @@ enum FirewallError: Error {
 /// that file is gone, and nothing happens.
 struct Firewall {
   let runner: ProgramRunner
-  let lock: Lock?
+  let lock: Descriptor?
 
   /// Which iptables: `legacy-` or `nft-`, or whichever `iptables` is.
   private var kind = ""
 
-  init(runner: ProgramRunner, lock: Lock?) {
+  init(runner: ProgramRunner, lock: Descriptor?) {
     self.runner = runner
     self.lock = lock
   }
@@ -90,7 +90,7 @@ struct Firewall {
   func saved(_ family: IPAddress.Family) throws -> SavedRules {
     var text = ""
     for table in Rule.Table.allCases {
-      text += try runner.run(program(family, "save"), ["-t", table.rawValue], input: lock?.descriptor)
+      text += try runner.run(program(family, "save"), ["-t", table.rawValue], input: lock)
         .text
     }
     return SavedRules(text)
@@ -99,7 +99,7 @@ struct Firewall {
   /// Hands text to iptables-restore; nothing happens without any.
   func restore(_ family: IPAddress.Family, _ text: String) throws {
     guard !text.isEmpty else { return }
-    try runner.run(program(family, "restore"), Self.restoreOptions, text: text, input: lock?.descriptor)
+    try runner.run(program(family, "restore"), Self.restoreOptions, text: text, input: lock)
   }
 
   /// The same for both families side by side: a deletion spends its time waiting in the kernel.
@@ -107,7 +107,7 @@ struct Firewall {
     let started = texts.map { family, text in
       let name = program(family, "restore")
       return Result {
-        (name, try runner.start(name, Self.restoreOptions, text: text, input: lock?.descriptor))
+        (name, try runner.start(name, Self.restoreOptions, text: text, input: lock))
       }
     }
     return started.map { program in

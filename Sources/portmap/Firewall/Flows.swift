@@ -5,7 +5,7 @@
 /// deleted, in one call: a deletion by port alone would cut strangers' flows that only pass through.
 struct Flows {
   let runner: ProgramRunner
-  let lock: Lock?
+  let lock: Descriptor?
   let isLocal: (IPAddress) -> Bool
 
   /// Forgets the flows that match any filter; false where `conntrack` is missing.
@@ -27,7 +27,7 @@ struct Flows {
       unchecked: "conntrack",
       ["--load-file"],
       text: commands.joined(),
-      input: lock?.descriptor
+      input: lock
     )
     return true
   }
@@ -40,7 +40,7 @@ struct Flows {
     }
     let count = Files.word(of: "/proc/sys/net/netfilter/nf_conntrack_count").flatMap { Int($0) } ?? 0
     guard count > 0 else { return "" }
-    return try runner.run("conntrack", ["-L"], input: lock?.descriptor).text
+    return try runner.run("conntrack", ["-L"], input: lock).text
   }
 
   struct Flow: Equatable {

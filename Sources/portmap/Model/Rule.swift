@@ -22,9 +22,14 @@ struct Rule: Hashable, Sendable {
 
   /// Nil for a text that is no rule.
   init?(text: String) {
-    let words = text.split(separator: " ", maxSplits: 4)
-    guard words.count == 5, !text.contains(where: \.isNewline), words[0] == "4" || words[0] == "6",
-      Table(rawValue: String(words[1])) != nil, Position(rawValue: String(words[2])) != nil
+    // Bytes, not characters: there are thousands of rules in a state.
+    let words = text.utf8.split(separator: UInt8(ascii: " "), maxSplits: 4)
+    guard words.count == 5, !text.utf8.contains(UInt8(ascii: "\n")),
+      words[0].elementsEqual("4".utf8)
+        || words[0].elementsEqual("6".utf8),
+      Table.allCases.contains(where: { words[1].elementsEqual($0.rawValue.utf8) }),
+      words[2].elementsEqual(Position.last.rawValue.utf8)
+        || words[2].elementsEqual(Position.first.rawValue.utf8)
     else { return nil }
     self.text = text
   }
@@ -38,11 +43,8 @@ struct Rule: Hashable, Sendable {
   var match: String { String(words[4]) }
   var place: ChainPlace { ChainPlace(family: family, table: table, name: chain) }
 
-  /// Whether the rule stands in a chain, without taking the text apart: this is asked of every rule there is.
-  func isIn(_ place: ChainPlace) -> Bool {
-    text.hasPrefix("\(place.prefix)\(Position.last.rawValue) \(place.name) ")
-      || text.hasPrefix("\(place.prefix)\(Position.first.rawValue) \(place.name) ")
-  }
+  /// Whether the text begins with one of a place's prefixes: asked of every rule there is, it takes nothing apart.
+  func begins(with prefixes: [String]) -> Bool { prefixes.contains { text.hasPrefix($0) } }
 }
 
 /// The name of a chain together with the family and the table that it is in.
@@ -51,7 +53,10 @@ struct ChainPlace: Hashable, Sendable {
   let table: Rule.Table
   let name: String
 
-  fileprivate var prefix: String { "\(family.rawValue) \(table.rawValue) " }
+  /// What the texts of the rules in the chain begin with.
+  var prefixes: [String] {
+    [Rule.Position.last, .first].map { "\(family.rawValue) \(table.rawValue) \($0.rawValue) \(name) " }
+  }
 }
 
 extension Rule: Codable {

@@ -39,8 +39,9 @@ enum Target: Equatable, Sendable {
     }
     let address = line[arrow.upperBound..<colon]
     let bare = address.first == "[" && address.last == "]" ? address.dropFirst().dropLast() : address
-    guard SpecText.backendAddress(bare) != nil,
-      (try? PortSpec(String(line[..<arrow.lowerBound] + line[colon...]))) != nil
+    let frontend = line[..<arrow.lowerBound]
+    guard SpecText.backendAddress(bare) != nil, frontend.last?.isNumber ?? false,
+      case .fixed? = (try? PortSpec(String(frontend + line[colon...])))?.frontend
     else { throw wrong }
   }
 }

@@ -15,7 +15,7 @@ enum NetworkError: Error {
 /// Runs `ip`: reading by way of its JSON output, changing in batches.
 struct IPRoute {
   let runner: ProgramRunner
-  let lock: Lock?
+  let lock: Descriptor?
 
   /// The networks that unicast routes of the main and local tables lead to, but for the default route.
   ///
@@ -40,6 +40,7 @@ struct IPRoute {
   struct Link: Decodable, Equatable {
     let ifname: String
     var ifalias: String?
+    var flags: [String]?
     var linkinfo: Kind?
     var addr_info: [Address]?
     var master: String?
@@ -56,6 +57,7 @@ struct IPRoute {
       var scope: String?
     }
 
+    var isUp: Bool { flags?.contains("UP") ?? false }
     var isBridge: Bool { linkinfo?.info_kind == "bridge" }
 
     /// Its IPv4 addresses in the order in which `ip` lists them.
@@ -113,7 +115,7 @@ struct IPRoute {
       let mac: String?
       let ifname: String?
     }
-    let table = try runner.run("bridge", ["-json", "fdb", "show", "br", bridge], input: lock?.descriptor)
+    let table = try runner.run("bridge", ["-json", "fdb", "show", "br", bridge], input: lock)
     let entries = try decode(table, "bridge fdb", as: [Entry].self)
     return try entries.first { $0.mac == neighbour.lladdr }?.ifname.flatMap { try link($0) }
   }
@@ -139,13 +141,13 @@ struct IPRoute {
       "ip",
       options,
       text: commands.joined(separator: "\n") + "\n",
-      input: lock?.descriptor
+      input: lock
     )
   }
 
   private func json<Value: Decodable>(_ arguments: [String], as type: Value.Type) throws -> Value {
     try decode(
-      runner.run("ip", arguments, input: lock?.descriptor),
+      runner.run("ip", arguments, input: lock),
       "ip " + arguments.joined(separator: " "),
       as: type
     )

@@ -32,14 +32,17 @@ struct StateFile {
     let decoder = JSONDecoder()
     let data = Data(bytes)
     do {
-      return try decoder.decode(State.self, from: data)
-    } catch {
-      if let found = try? decoder.decode(Version.self, from: data).version, found > State.currentVersion {
+      let found = try decoder.decode(Version.self, from: data).version
+      guard found <= State.currentVersion else {
         throw StateError(
           path: path,
           problem: "it is of version \(found); this portmap knows version \(State.currentVersion)"
         )
       }
+      return try decoder.decode(State.self, from: data)
+    } catch let error as StateError {
+      throw error
+    } catch {
       throw StateError(
         path: path,
         problem: bytes.isEmpty ? "it is empty" : "it is damaged: \(Self.words(error))"

@@ -1,12 +1,7 @@
 import CLinux
 import Glibc
 
-/// A process that cannot be mistaken for another one that was given its number later.
-struct ProcessIdentity: Codable, Hashable, Sendable {
-  let pid: Int32
-  /// When it started, in clock ticks since boot: field 22 of /proc/PID/stat (proc_pid_stat(5)).
-  let startTime: UInt64
-
+extension ProcessIdentity {
   /// The process that has this number now; nil where there is none.
   init?(pid: Int32) {
     guard pid > 0, let bytes = Files.contents(of: "/proc/\(pid)/stat") else { return nil }
@@ -15,8 +10,7 @@ struct ProcessIdentity: Codable, Hashable, Sendable {
     guard let end = text.lastIndex(of: ")") else { return nil }
     let fields = text[end...].split(separator: " ")
     guard fields.count > 20, let start = UInt64(fields[20]), fields[1] != "Z" else { return nil }
-    self.pid = pid
-    startTime = start
+    self.init(pid: pid, startTime: start)
   }
 
   /// Whether it still runs; a zombie does not.

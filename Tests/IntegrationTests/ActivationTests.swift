@@ -1,0 +1,112 @@
+import Foundation
+import Testing
+
+/// Sockets for a command, in systemd's manner, and ports that are lent to a server.
+@Suite struct ActivationTests {
+  typealias Address = Topology.Address
+
+  @Test func whatTheCommandIsTold() throws {
+    try withHost { portmap, _ in
+      let script = """
+        echo "$LISTEN_FDS $LISTEN_FDNAMES"; echo "$PORT $PORTMAP_PORTS"; [ $LISTEN_PID = $$ ] && echo mine
+        for fd in 3 4 5 6; do readlink /proc/$$/fd/$fd | cut -d: -f1; done
+        """
+      let outcome = try portmap("alloc", "8081/udp", "8080", "127.0.0.1:8082", "--", "sh", "-c", script)
+      #expect(
+        outcome.lines == [
+          "3 udp-8081:tcp-8080:tcp-8082", "8081 8081 8080 8082", "mine", "socket", "socket", "socket",
+        ]
+      )
+      let several = try portmap("alloc", "-c", "2", "--", "sh", "-c", "echo $LISTEN_FDS $PORTMAP_PORTS")
+      let numbers = several.stdout.split(whereSeparator: \.isWhitespace)
+      #expect(numbers.count == 3 && numbers[0] == "2" && numbers[1] != numbers[2], "\(several)")
+      #expect(try portmap.list().isEmpty)
+    }
+  }
+
+  /// portmap's own proxy is a server that takes such sockets.
+  @Test func theSocketsWork() throws {
+    try withTopology { topology in
+      let servers = try topology.web.serveBoth(Address.web, "80-81", name: "web")
+      let child = try topology.portmap.start([
+        "alloc", "8080", "8081/udp", "127.0.0.1:8082", "--", Tools.portmap, "proxy", "10.99.0.2:80",
+        "10.99.0.2:81",
+        "10.99.0.2:81",
+      ])
+      for _ in 0..<3 { #expect(child.line() != nil) }
+      for address in [Address.host, Address.host6] {
+        #expect(try topology.outside.ask(.tcp, address, 8080).port == 80)
+        #expect(try topology.outside.ask(.udp, address, 8081).port == 81)
+        #expect(try topology.outside.ask(.tcp, address, 8082).verdict == .refused)
+      }
+      #expect(try topology.host.ask(.tcp, "127.0.0.1", 8082).port == 81)
+      // Nobody else gets the port meanwhile, and everybody may afterwards.
+      try topology.portmap("alloc", "8080", status: 3)
+      child.signal(SIGTERM)
+      #expect(child.wait().status == 0)
+      #expect(try topology.portmap("alloc", "8080").stdout == "8080\n")
+      withExtendedLifetime(servers) {}
+    }
+  }
+
+  @Test func fiftyJobsAtOnce() throws {
+    try withHost { portmap, host in
+      let jobs = try (0..<50).map { _ in
+        try portmap.start(["alloc", "--", "sh", "-c", "echo $PORT; sleep 0.5"])
+      }
+      let outcomes = jobs.map { $0.wait(timeout: 60) }
+      #expect(outcomes.allSatisfy { $0.status == 0 })
+      #expect(Set(outcomes.flatMap(\.lines)).count == 50)
+      #expect(try portmap.list().isEmpty)
+      #expect(try host.processes().isEmpty)
+    }
+  }
+
+  @Test func aLentPortIsForServersThatShare() throws {
+    try withTopology { topology in
+      let portmap = topology.portmap
+      #expect(try portmap("alloc", "--lend", "8080").stdout == "8080\n")
+      #expect(try topology.host.sockets(.tcp, 8080).isEmpty, "it still listens")
+      #expect(try topology.host.bind(.tcp, "::", 8080)?.contains("EADDRINUSE") == true)
+      #expect(try topology.host.bind(.tcp, "::", 8080, "--reuse") == nil)
+      try portmap("alloc", "8080", status: 3)
+      try portmap("alloc", "8080-8080", status: 3)
+      // A server comes, serves, goes, and comes again.
+      for name in ["first", "second"] {
+        let server = try topology.host.serve(.tcp, "0.0.0.0", "8080", name: name)
+        #expect(try topology.outside.ask(.tcp, Address.host, 8080).name == name)
+        server.kill()
+      }
+      #expect(try portmap.list().reservations.map(\.port) == [8080])
+      try portmap("unmap", "8080")
+      #expect(try topology.host.bind(.tcp, "::", 8080) == nil)
+    }
+  }
+
+  @Test func theKernelGivesALentPortToNobody() throws {
+    try withTopology { topology in
+      let server = try topology.outside.serve(.tcp, Address.outside, "9000", name: "outside")
+      try topology.host.setSysctl("net.ipv4.ip_local_port_range=50000 50001")
+      try topology.portmap("alloc", "--lend", "50000", "50001")
+      // Every port of the range is lent: there is none for a connection.
+      #expect(try topology.host.ask(.tcp, Address.outside, 9000).verdict == .failed)
+      try topology.portmap("unmap", "50001")
+      #expect(try topology.host.ask(.tcp, Address.outside, 9000).peerPort == 50001)
+      withExtendedLifetime(server) {}
+    }
+  }
+
+  @Test func aLentPortForACommand() throws {
+    try withTopology { topology in
+      let child = try topology.portmap.start([
+        "alloc", "--lend", "8080", "--", "sh", "-c", "exec \(Tools.probe) serve tcp 0.0.0.0 $PORT --name web",
+      ])
+      #expect(child.line() == "ready")
+      #expect(try topology.outside.ask(.tcp, Address.host, 8080).name == "web")
+      child.signal(SIGTERM)
+      #expect(child.wait().status == 128 + SIGTERM)
+      #expect(try topology.portmap.list().isEmpty)
+      #expect(try topology.host.processes().isEmpty)
+    }
+  }
+}

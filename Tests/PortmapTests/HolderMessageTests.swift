@@ -1,0 +1,134 @@
+import Testing
+
+@testable import portmap
+
+/// The control protocol of the background process, and the leases in it.
+@Suite struct HolderMessageTests {
+  private func leases() throws -> [Lease] {
+    var random = SeededGenerator(seed: 9)
+    var leases: [Lease] = []
+    for number in 0..<40 {
+      let mapping = try Samples.mapping(number: number, using: &random)
+      var lease = Lease(
+        id: mapping.id,
+        transport: mapping.transport,
+        hostIP: mapping.hostIP,
+        ports: mapping.hostPorts
+      )
+      if !number.isMultiple(of: 3) {
+        lease.backend = Lease.Backend(
+          ip: mapping.backendIP,
+          firstPort: mapping.backendPort,
+          proxy: .random(using: &random),
+          nat: .random(using: &random),
+          rules: .random(using: &random),
+          masquerade: .random(using: &random),
+          proxyProtocol: [nil, .v1, .v2].randomElement(using: &random) ?? nil
+        )
+      }
+      leases.append(lease)
+    }
+    return leases
+  }
+
+  private func messages() throws -> [HolderMessage] {
+    let leases = try leases()
+    let parts = leases.map { HolderMessage.Part(lease: $0, offset: $0.ports.first, count: 253) }
+    return [
+      .hold(parts), .hold([]), .begin, .take(lease: "a0000001"), .release(leases: leases.map(\.id)),
+      .release(leases: []), .describe, .done, .sockets(remaining: 0), .sockets(remaining: .max),
+      .described(leases),
+      .described([]), .refused,
+    ]
+  }
+
+  @Test func roundTrip() throws {
+    for message in try messages() { #expect(HolderMessage(message.bytes) == message) }
+  }
+
+  @Test func otherVersionsAndKindsAreRefused() throws {
+    for message in try messages() {
+      var bytes = message.bytes
+      bytes[0] = HolderMessage.version + 1
+      #expect(HolderMessage(bytes) == nil)
+    }
+    for kind: UInt8 in [0, 6, 127, 132, 255] { #expect(HolderMessage([HolderMessage.version, kind]) == nil) }
+    #expect(HolderMessage([]) == nil)
+    #expect(HolderMessage([HolderMessage.version]) == nil)
+  }
+
+  @Test func moreOrLessThanAMessageIsRefused() throws {
+    for message in try messages() {
+      let bytes = message.bytes
+      #expect(HolderMessage(bytes + [0]) == nil)
+      // What is cut between two entries of a list is a shorter list.
+      guard let cut = HolderMessage(Array(bytes.dropLast())) else { continue }
+      Issue.record("\(cut) from \(message) without its last byte")
+    }
+  }
+
+  @Test func junkIsRefusedOrReadButNeverFatal() throws {
+    var random = SeededGenerator(seed: 10)
+    let messages = try messages().map(\.bytes)
+    for _ in 0..<5000 {
+      var bytes = try #require(messages.randomElement(using: &random))
+      for _ in 0..<Int.random(in: 1...4, using: &random) {
+        bytes[Int.random(in: 0..<bytes.count, using: &random)] = .random(in: 0...255, using: &random)
+      }
+      bytes = Array(bytes.prefix(Int.random(in: 0...bytes.count, using: &random)))
+      if let message = HolderMessage(bytes) { #expect(!message.bytes.isEmpty) }
+    }
+  }
+
+  @Test func longestMessagesFit() throws {
+    let lease = try #require(try leases().first { $0.backend != nil })
+    let part = HolderMessage.Part(lease: lease, offset: 0, count: 1)
+    let many = Array(repeating: part, count: UnixSocket.descriptorsPerMessage)
+    #expect(HolderMessage.hold(many).bytes.count <= UnixSocket.longestMessage)
+    let described = HolderMessage.described(Array(repeating: lease, count: HolderMessage.leasesPerMessage))
+    #expect(described.bytes.count <= UnixSocket.longestMessage)
+  }
+
+  @Test func rangesAreChecked() throws {
+    var lease = try #require(try leases().first)
+    lease.backend = nil
+    var writer = ByteWriter()
+    lease.encode(to: &writer)
+    // The ports stand behind id (8), transport (1) and address (17).
+    var bytes = writer.bytes
+    bytes.replaceSubrange(26..<30, with: [0, 2, 0, 1])
+    var reader = ByteReader(bytes[...])
+    #expect(Lease(from: &reader) == nil)
+  }
+}
+
+@Suite struct ByteCodingTests {
+  @Test func numbersInNetworkOrder() {
+    var writer = ByteWriter()
+    writer.put(UInt16(0x0102))
+    writer.put(UInt32(0x0304_0506))
+    writer.put(true)
+    writer.put(id: "a1b2c3d4")
+    #expect(writer.bytes == [1, 2, 3, 4, 5, 6, 1] + Array("a1b2c3d4".utf8))
+    var reader = ByteReader(writer.bytes[...])
+    #expect(reader.number(UInt16.self) == 0x0102)
+    #expect(reader.number(UInt32.self) == 0x0304_0506)
+    #expect(reader.flag() == true)
+    #expect(reader.id() == "a1b2c3d4")
+    #expect(reader.isAtEnd)
+    #expect(reader.number(UInt8.self) == nil)
+    #expect(reader.id() == nil)
+    #expect(reader.address() == nil)
+  }
+
+  @Test(arguments: ["192.0.2.1", "::", "2001:db8::1", "255.255.255.255"])
+  func addresses(_ text: String) throws {
+    var writer = ByteWriter()
+    writer.put(try Samples.address(text))
+    writer.put(nil as IPAddress?)
+    var reader = ByteReader(writer.bytes[...])
+    #expect(reader.address() == .some(try Samples.address(text)))
+    #expect(reader.address() == .some(nil))
+    #expect(reader.isAtEnd)
+  }
+}

@@ -1,0 +1,110 @@
+import Foundation
+import Testing
+
+@testable import portmap
+
+@Suite struct StateCodingTests {
+  private static let path = "/run/portmap/state.json"
+
+  private func sample() throws -> State {
+    var random = SeededGenerator(seed: 8)
+    var state = State(netnsCookie: .max, bootID: "11111111-2222-3333-4444-555555555555")
+    for number in 0..<20 { state.mappings.append(try Samples.mapping(number: number, using: &random)) }
+    state.mappings[3].status = .broken
+    state.mappings[4].proxyProtocol = .v2
+    state.cursors = ["tcp": 49200, "udp": 65535]
+    state.firewallBackend = "nf_tables"
+    state.saidNoIPv6 = true
+    state.serial = 7
+    let subnet = try Samples.subnet("172.16.42.1/24")
+    let ip = try Samples.address("172.16.42.2")
+    var bridge = BridgeRecord(name: "portmap0", subnet: subnet, isOwn: true)
+    bridge.rules = Layout(tag: "").rules(forBridge: "portmap0", subnet)
+    bridge.cursor = ip
+    bridge.freed = [try Samples.address("172.16.42.9"), try Samples.address("172.16.42.3")]
+    state.bridges = [bridge]
+    state.addresses = [
+      AddressLease(ip: ip, bridge: "portmap0", name: "web", link: "pm-a0000001"),
+      AddressLease(ip: try Samples.address("172.16.42.4"), bridge: "portmap0", isImplicit: true),
+    ]
+    state.reservations = [
+      Reservation(id: "b0000001", transport: .sctp, hostIP: .every, port: 1, holder: "c0000001", lent: true)
+    ]
+    let process = try #require(ProcessIdentity(pid: getpid()))
+    state.mappings[5].scope = process
+    state.holders = [HolderRecord(id: "c0000001", process: process)]
+    let change = RuleChange.adding(state.rules, to: [], Layout(tag: ""), serial: 1)
+    state.chains = change.chains
+    state.shared = [SharedRules(key: "replies 10.0.0.2", rules: Layout(tag: "").replies(from: ip), serial: 1)]
+    state.intent = Intent(
+      change: change,
+      holders: ["c0000001"],
+      leases: [LeaseReference(holder: "c0000001", lease: "a0000001")],
+      links: ["portmap0"],
+      flows: [FlowFilter(transport: .udp, hostIP: .one(ip), first: 1, last: 65535)]
+    )
+    return state
+  }
+
+  @Test func roundTrip() throws {
+    let state = try sample()
+    #expect(try StateFile.decode(StateFile.encode(state), path: Self.path) == state)
+    let fresh = State(netnsCookie: 0, bootID: "")
+    #expect(try StateFile.decode(StateFile.encode(fresh), path: Self.path) == fresh)
+  }
+
+  @Test func sameStateSameBytes() throws {
+    let state = try sample()
+    #expect(try StateFile.encode(state) == StateFile.encode(state))
+  }
+
+  private func refusal(_ bytes: [UInt8]) -> StateError? {
+    #expect(throws: StateError.self) { try StateFile.decode(bytes, path: Self.path) }
+  }
+
+  @Test func everyTruncationIsRefusedWithThePath() throws {
+    let bytes = try StateFile.encode(sample())
+    for length in [0, 1, 2, 10] + stride(from: 100, to: bytes.count, by: 997) + [bytes.count - 1] {
+      #expect(refusal(Array(bytes[..<length]))?.path == Self.path, "\(length) bytes")
+    }
+    #expect(refusal([])?.problem == "it is empty")
+  }
+
+  @Test(arguments: [
+    " ", "null", "[]", "{}", "0", "{\"version\":1}", "{\"version\":\"1\"}", "junk", "\u{FEFF}",
+    "{\"version\":1,\"netnsCookie\":-1,\"bootID\":\"\"}",
+  ])
+  func damageIsRefusedWithThePath(_ text: String) {
+    let error = refusal(Array(text.utf8))
+    #expect(error?.path == Self.path)
+    #expect(error?.problem.isEmpty == false)
+  }
+
+  /// One wrong value anywhere, and the whole is refused.
+  @Test(arguments: [
+    ("\"tcp\"", "\"TCP\""), ("10.0.0.2", "10.0.0.256"), ("172.16.42.1/24", "172.16.42.1/33"),
+    ("4 nat -A", "4 nat -D"), ("\"active\"", "\"idle\""), ("\"hostPort\":", "\"hostport\":"),
+    ("\"nat\":true", "\"nat\":1"),
+  ])
+  func wrongValuesAreRefused(good: String, bad: String) throws {
+    let text = String(decoding: try StateFile.encode(sample()), as: UTF8.self)
+    let damaged = text.replacingOccurrences(of: good, with: bad)
+    try #require(damaged != text)
+    #expect(refusal(Array(damaged.utf8))?.path == Self.path)
+  }
+
+  @Test func invalidUTF8IsRefused() throws {
+    var bytes = try StateFile.encode(sample())
+    bytes[bytes.count / 2] = 0xFF
+    #expect(refusal(bytes)?.path == Self.path)
+  }
+
+  /// Whatever else a newer version may have changed, the file is recognised as one.
+  @Test(arguments: ["{\"version\":2}", "{\"version\":99,\"mappings\":{\"by\":\"port\"}}"])
+  func newerVersionIsNamed(_ text: String) {
+    let error = refusal(Array(text.utf8))
+    #expect(error?.path == Self.path)
+    #expect(error?.problem.contains("version") == true)
+    #expect(error?.problem.contains("damaged") == false)
+  }
+}
