@@ -29,6 +29,12 @@ test: lint build
 	swift build --build-tests
 	PORTMAP_BINARY=$(CURDIR)/$(BINARY) swift test
 
+# Debian's kernel in a virtual machine: SCTP sockets, and TCP and UDP on a second kernel.
+.PHONY: test-vm
+test-vm: build
+	$(call need,$(TOOLS) qemu-system-x86_64:qemu-system-x86 cpio:cpio depmod:kmod setpriv:util-linux)
+	Tests/VM/run $(BINARY) .build/vm
+
 .PHONY: lint
 lint:
 	$(call need,zsh:zsh fish:fish shellcheck:shellcheck mandoc:mandoc)

@@ -25,7 +25,7 @@ import Testing
     :PORTMAP-POST - [0:0]
     :PORTMAP-TCP-31 - [0:0]
     -I PREROUTING 1 ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment "portmap:chain" -j PORTMAP
-    -I OUTPUT 1 ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment "portmap:chain" -j PORTMAP
+    -I OUTPUT 1 ! -s 127.0.0.0/8 ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment "portmap:chain" -j PORTMAP
     -A PORTMAP -p tcp -m comment --comment "portmap:chain" -j PORTMAP-TCP
     -I POSTROUTING 1 -m comment --comment "portmap:chain" -j PORTMAP-POST
     -A PORTMAP-TCP -p tcp -m tcp --dport 7936:8191 -m comment --comment "portmap:chain" -g PORTMAP-TCP-31
@@ -94,7 +94,7 @@ import Testing
     #expect(
       lines.filter { $0.hasPrefix("-D") } == [
         "-D PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment \"portmap:chain\" -j PORTMAP",
-        "-D OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment \"portmap:chain\" -j PORTMAP",
+        "-D OUTPUT ! -s 127.0.0.0/8 ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment \"portmap:chain\" -j PORTMAP",
         "-D POSTROUTING -m comment --comment \"portmap:chain\" -j PORTMAP-POST",
         "-D FORWARD -m comment --comment \"portmap:chain\" -j PORTMAP-FWD",
         "-D INPUT -m comment --comment \"portmap:chain\" -j PORTMAP-IN",
@@ -270,6 +270,7 @@ import Testing
       RuleChange.adding(rules, to: [], layout, serial: 1).installText(.v4) == """
         *raw
         :PORTMAP-RAW - [0:0]
+        -A PORTMAP-RAW -i lo -m comment --comment "portmap:chain" -j RETURN
         -I PREROUTING 1 -m comment --comment "portmap:chain" -j PORTMAP-RAW
         -A PORTMAP-RAW -d 172.16.42.0/24 ! -i portmap0 -m comment --comment "portmap:bridge" -j DROP
         COMMIT
@@ -331,9 +332,9 @@ import Testing
     #expect(rule.position == .first)
     #expect(rule.chain == "PORTMAP-IN")
     #expect(rule.match == "-s fe80::/10 -j ACCEPT")
-    #expect(rule.isIn(rule.place))
-    #expect(!rule.isIn(ChainPlace(family: .v4, table: .filter, name: "PORTMAP-IN")))
-    #expect(!rule.isIn(ChainPlace(family: .v6, table: .filter, name: "PORTMAP")))
+    #expect(rule.begins(with: rule.place.prefixes))
+    #expect(!rule.begins(with: ChainPlace(family: .v4, table: .filter, name: "PORTMAP-IN").prefixes))
+    #expect(!rule.begins(with: ChainPlace(family: .v6, table: .filter, name: "PORTMAP").prefixes))
     #expect(Rule(.v6, .filter, .first, "PORTMAP-IN", "-s fe80::/10 -j ACCEPT") == rule)
   }
 

@@ -1,3 +1,4 @@
+# shellcheck shell=dash disable=SC2086
 # The checks, in the network of `init`, for one protocol after another and for both kinds of iptables.
 
 # Answers of a server are "NAME PEER LOCAL_PORT MESSAGE".
@@ -7,12 +8,12 @@ serve() { # PROTO
   ip netns exec web probe serve "$1" 172.16.42.2 80 web
   ip netns exec web probe serve "$1" 172.16.42.2 9100-9109 range
   ip netns exec web probe serve "$1" 172.16.42.2 81 echo
+  ip netns exec web probe serve "$1" 172.16.42.2 82 told
   ip netns exec six probe serve "$1" fd00:99::2 80 six
 }
 
 # nobody_takes WHAT PROTO PORT: not on any address, whatever the options.
 nobody_takes() {
-  # shellcheck disable=SC2086
   is "$2 $1: nobody else can take it" "" "$(try probe steal "$2" "$3" $every_address)"
 }
 
@@ -23,6 +24,12 @@ nobody_answers() {
   asks "$2 $1: no answer to IPv6 from outside" "$silence" outside "$2" 2001:db8:1::1 "$3" -t 0.5
   asks "$2 $1: no answer on 127.0.0.1" "$silence" host "$2" 127.0.0.1 "$3" -t 0.5
   asks "$2 $1: no answer on ::1" "$silence" host "$2" ::1 "$3" -t 0.5
+}
+
+# The connections to the ports of check_unmap at the host's addresses that the kernel tracks, but for loopback's.
+flows() { # PROTO
+  conntrack -L -f ipv4 -p "$1" -d 192.0.2.1 --orig-port-dst 8080 2>&1 | grep -v "^conntrack v.* 0 flow entries"
+  conntrack -L -f ipv6 -p "$1" -d 2001:db8:1::1 --orig-port-dst 8086 2>&1 | grep -v "^conntrack v.* 0 flow entries"
 }
 
 process_runs() { [ -n "$(processes "$1")" ]; }
@@ -174,17 +181,38 @@ check_without_rules() { # PROTO
   is_free "alloc -- CMD" "$1" 8093
 }
 
+# What is special about SCTP.
+check_sctp() { # PROTO
+  if [ "$1" != sctp ]; then return; fi
+  # Streams and payload protocols are what the peers' own protocols go by.
+  portmap map 8083:82/sctp --to web >/dev/null
+  asks "sctp: stream and payload protocol by DNAT" "told 192.0.2.2 82 hello stream 3 protocol 60" \
+    outside sctp 192.0.2.1 8083 -s 3 -p 60
+  asks "sctp: stream and payload protocol by the proxy" "told 172.16.42.1 82 hello stream 3 protocol 60" \
+    host sctp 127.0.0.1 8083 -s 3 -p 60
+  portmap map --proxy-only 8084:1/sctp --to 172.16.42.2 >/dev/null
+  asks "sctp: a backend that refuses ends the client's association" "*(status 12)" host sctp 127.0.0.1 8084
+  wait_for no_association 8083
+  is "sctp: no association outlives its client" "" "$(associations 808)"
+  status "sctp: unmap" 0 portmap unmap 8083/sctp 8084/sctp
+  status "sctp: no PROXY header" 2 portmap proxy --proxy-protocol v2 8094/sctp 172.16.42.2:80
+  status "sctp: not lent" 2 portmap alloc --lend 8094/sctp
+}
+
 check_unmap() { # PROTO
   is "$1 check: no difference" "" "$(try portmap check)"
+  is "$1 map: one process a call" 2 "$(processes portmap | wc -l)"
+  like "$1 map: flows are tracked" "*dport=8080*dport=8086*" "$(flows "$1")"
   status "$1 unmap" 0 portmap unmap "8080/$1" "8086/$1"
-  is "$1 unmap: no flow is left" "" "$(conntrack -L -p "$1" --orig-port-dst 8080 2>/dev/null)"
+  is "$1 unmap: no flow to the host is left" "" "$(flows "$1")"
   is_free "unmap" "$1" 8080
   is_free "unmap" "$1" 8086
   status "$1 unmap: nothing is there any more" 5 portmap unmap "8080/$1"
   is "$1 unmap: no process is left" "" "$(processes portmap)"
 }
 
-check_all() { # the folder of iptables' names
+# check_all FOLDER, that of the names of one kind of iptables
+check_all() {
   local before with_bridge
   backend=$1
   PATH=/$1:/usr/sbin:/usr/bin:/sbin:/bin
@@ -215,6 +243,7 @@ check_all() { # the folder of iptables' names
       check_conflict $proto
       check_bulk $proto
       check_without_rules $proto
+      check_sctp $proto
     fi
     check_unmap $proto
     is "$proto: rules and links are those of the bridge" "$with_bridge" "$(snapshot)"

@@ -1,4 +1,8 @@
+# shellcheck shell=dash
 # What the checks are made of. Each prints a line, `ok WHAT` or `not ok WHAT`, and what was got instead.
+
+# The kind of iptables that is in use: begins each line.
+backend=
 
 # ok WHAT / bad WHAT GOT...
 ok() { echo "ok $backend $*"; }
@@ -13,6 +17,7 @@ is() { if [ "$2" = "$3" ]; then ok "$1"; else bad "$1" "wanted: $2
 got:    $3"; fi; }
 
 # like WHAT PATTERN GOT, a pattern of the shell's
+# shellcheck disable=SC2254
 like() { case $3 in $2) ok "$1" ;; *) bad "$1" "wanted: $2
 got:    $3" ;; esac; }
 
@@ -59,7 +64,12 @@ inodes() { # PROTO PORT
   esac
 }
 
+# The host's SCTP associations that have to do with ports that begin so.
+associations() { awk -v start="$1" 'NR > 1 && ($12 ~ "^" start || $13 ~ "^" start)' /proc/net/sctp/assocs; }
+no_association() { [ -z "$(associations "$1")" ]; }
+
 # The command lines that begin with a program's name.
+# shellcheck disable=SC2009
 processes() { ps -o args | grep -E "^([^ ]*/)?$1( |\$)"; }
 
 # wait_for COMMAND...: until it succeeds, 5 seconds at most.

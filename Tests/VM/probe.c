@@ -3,7 +3,8 @@
 //   probe serve PROTO ADDR PORT[-END] NAME          returns once it serves; a child answers each message with
 //                                                   "NAME PEER LOCAL_PORT MESSAGE", or as "echo" sends it back
 //   probe activated NAME                            the same on the sockets of LISTEN_FDS, in the foreground
-//   probe ask PROTO ADDR PORT [-b ADDR[/PORT]] [-t SECONDS] [MESSAGE...]
+//                                                   or, when NAME is "told", adds SCTP's stream and payload protocol
+//   probe ask PROTO ADDR PORT [-b ADDR[/PORT]] [-t SECONDS] [-s STREAM] [-p PROTOCOL] [MESSAGE...]
 //                                                   sends all messages, prints as many answers
 //   probe bulk PROTO ADDR PORT BYTES SIZE           sends BYTES in messages of SIZE to an echo server and compares
 //   probe bind PROTO ADDR PORT                      takes the port as a server would, and lets go
@@ -16,6 +17,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sctp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -99,14 +101,42 @@ static int describe(const struct sockaddr_storage *address, char *text) {
   return ntohs(v4->sin_port);
 }
 
+// The stream and payload protocol of the SCTP message that came last, or of those to be sent (RFC 6458, 5.3.2).
+static struct sctp_sndrcvinfo label;
+
+static ssize_t send_message(int fd, const char *bytes, size_t size) {
+  if (transport != IPPROTO_SCTP) return send(fd, bytes, size, 0);
+  char control[CMSG_SPACE(sizeof label)] = {0};
+  struct iovec part = {.iov_base = (char *)bytes, .iov_len = size};
+  struct msghdr message = {
+      .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+  *header = (struct cmsghdr){CMSG_LEN(sizeof label), IPPROTO_SCTP, SCTP_SNDRCV};
+  memcpy(CMSG_DATA(header), &label, sizeof label);
+  return sendmsg(fd, &message, 0);
+}
+
+static void want_labels(int fd) {
+  struct sctp_event_subscribe events = {.sctp_data_io_event = 1};
+  if (setsockopt(fd, IPPROTO_SCTP, SCTP_EVENTS, &events, sizeof events) < 0) fail("setsockopt");
+}
+
 // Receives once; an SCTP message as a whole, as it may come in pieces of which only the last one is marked.
 static ssize_t receive(int fd, struct sockaddr_storage *peer, socklen_t *length) {
   ssize_t size = 0;
   for (;;) {
     struct iovec piece = {.iov_base = buffer + size, .iov_len = limit - size};
-    struct msghdr message = {.msg_name = peer, .msg_namelen = sizeof *peer, .msg_iov = &piece, .msg_iovlen = 1};
+    char control[CMSG_SPACE(sizeof label)];
+    struct msghdr message = {.msg_name = peer, .msg_namelen = sizeof *peer, .msg_iov = &piece, .msg_iovlen = 1,
+                             .msg_control = control, .msg_controllen = sizeof control};
     ssize_t count = recvmsg(fd, &message, 0);
     if (count < 0) return -1;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (header && header->cmsg_level == IPPROTO_SCTP && header->cmsg_type == SCTP_SNDRCV) {
+      struct sctp_sndrcvinfo info;
+      memcpy(&info, CMSG_DATA(header), sizeof info);
+      label = (struct sctp_sndrcvinfo){.sinfo_stream = info.sinfo_stream, .sinfo_ppid = info.sinfo_ppid};
+    }
     size += count;
     if (length) *length = message.msg_namelen;
     if (transport != IPPROTO_SCTP || count == 0 || (message.msg_flags & MSG_EOR) || size == limit) return size;
@@ -133,6 +163,9 @@ static ssize_t answer(int fd, const char *name) {
     int port = describe(&local, host);
     describe(&peer, host);
     size = snprintf(reply, sizeof reply, "%s %s %d %.*s", name, host, port, (int)count, buffer);
+    if (strcmp(name, "told") == 0) {
+      size += sprintf(reply + size, " stream %d protocol %u", label.sinfo_stream, ntohl(label.sinfo_ppid));
+    }
     bytes = reply;
   }
   if (transport == IPPROTO_UDP) {
@@ -140,7 +173,7 @@ static ssize_t answer(int fd, const char *name) {
     return count;
   }
   while (size > 0) {
-    ssize_t sent = send(fd, bytes, size, 0);
+    ssize_t sent = send_message(fd, bytes, size);
     if (sent < 0) return -1;
     bytes += sent;
     size -= sent;
@@ -161,6 +194,7 @@ static void serve(struct pollfd *sockets, int count, const char *name) {
       int fd = accept(sockets[i].fd, NULL, NULL);
       if (fd < 0) continue;
       if (fork() == 0) {
+        if (transport == IPPROTO_SCTP) want_labels(fd);
         while (answer(fd, name) > 0) {}
         exit(0);
       }
@@ -253,13 +287,15 @@ static void ask(int count, char **arguments) {
   for (int i = 2; i < count && number < 16; i++) {
     if (strcmp(arguments[i], "-b") == 0 && i + 1 < count) source = arguments[++i];
     else if (strcmp(arguments[i], "-t") == 0 && i + 1 < count) seconds = atof(arguments[++i]);
+    else if (strcmp(arguments[i], "-s") == 0 && i + 1 < count) label.sinfo_stream = atoi(arguments[++i]);
+    else if (strcmp(arguments[i], "-p") == 0 && i + 1 < count) label.sinfo_ppid = htonl(atoi(arguments[++i]));
     else messages[number++] = arguments[i];
   }
   if (number == 0) number = 1;
   struct sockaddr_storage peer;
   int fd = connected(arguments[0], arguments[1], source, seconds);
   for (int i = 0; i < number; i++) {
-    if (send(fd, messages[i], strlen(messages[i]), 0) < 0) fail("send");
+    if (send_message(fd, messages[i], strlen(messages[i])) < 0) fail("send");
   }
   for (int i = 0; i < number; i++) {
     ssize_t size = receive(fd, &peer, NULL);
@@ -282,7 +318,7 @@ static void bulk(const char *address, const char *port, long bytes, long size) {
     for (long done = 0; done < bytes; done += size) {
       for (long i = 0; i < size; i++) buffer[i] = pattern(done + i);
       for (long sent = 0, now; sent < size; sent += now) {
-        now = send(fd, buffer + sent, size - sent, 0);
+        now = send_message(fd, buffer + sent, size - sent);
         if (now < 0) fail("send");
       }
     }

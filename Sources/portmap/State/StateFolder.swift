@@ -30,11 +30,16 @@ struct StateFolder {
     isHostNamespace ? "/run/portmap" : "/run/portmap/netns-\(clinux_netns_cookie())"
   }
 
+  /// NET_NS_INIT_INO.
+  private static let firstNamespace: ino_t = 0xEFFF_FFF9
+
   private static var isHostNamespace: Bool {
     var mine = stat()
     var host = stat()
-    return stat("/proc/self/ns/net", &mine) == 0 && stat("/proc/1/ns/net", &host) == 0
-      && mine.st_ino == host.st_ino && mine.st_dev == host.st_dev
+    guard stat("/proc/self/ns/net", &mine) == 0 else { return false }
+    // Where even root may not look at process 1, the number of the kernel's first namespace tells (nsfs.h).
+    guard stat("/proc/1/ns/net", &host) == 0 else { return mine.st_ino == firstNamespace }
+    return mine.st_ino == host.st_ino && mine.st_dev == host.st_dev
   }
 
   /// Opens a folder that is there; nil where none is.

@@ -19,7 +19,14 @@ struct Namespace: Sendable {
     // Before it is made: one half made is removed as well.
     cleanup.add { try Self.remove(name) }
     try run(["ip", "netns", "add", name])
-    try exec("sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0")
+    // A new namespace takes some of its switches over from the machine's own.
+    let switches = [
+      "ipv4.ip_forward", "ipv6.conf.all.forwarding", "ipv4.conf.all.route_localnet",
+      "ipv4.conf.default.route_localnet",
+      "ipv4.conf.all.rp_filter", "ipv4.conf.default.rp_filter", "ipv6.bindv6only", "ipv6.conf.all.accept_dad",
+      "ipv6.conf.default.accept_dad",
+    ]
+    try exec(["sysctl", "-qw"] + switches.map { "net.\($0)=0" })
     try ip("link", "set", "lo", "up")
   }
 
