@@ -88,7 +88,7 @@ import Testing
     #expect(mentions(of: ["Commands", "CLI"] + Self.middle, in: "System") == [])
   }
 
-  @Test(arguments: ["State", "Allocation", "Proxy"])
+  @Test(arguments: middle)
   func middlePartsDoNotKnowEachOther(_ folder: String) {
     #expect(mentions(of: Self.middle.filter { $0 != folder } + ["Commands", "CLI"], in: folder) == [])
   }
