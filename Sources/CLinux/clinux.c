@@ -44,10 +44,6 @@ int clinux_sendmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count,
   return sendmmsg(fd, (struct mmsghdr *)messages, count, flags);
 }
 
-int clinux_close_range(unsigned int first, unsigned int last, unsigned int flags) {
-  return (int)syscall(SYS_close_range, first, last, flags);
-}
-
 int clinux_memory_file(const char *name) { return memfd_create(name, MFD_CLOEXEC); }
 
 int clinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
@@ -165,8 +161,6 @@ int clinux_has_capability(int capability) {
   if (syscall(SYS_capget, &header, data) != 0) return 0;
   return (data[capability / 32].effective >> (capability % 32)) & 1;
 }
-
-int clinux_set_process_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
 
 enum { max_spawned_descriptors = 8 };
 
