@@ -53,6 +53,21 @@ demo: build
 # Where Debian looks for them; zsh looks elsewhere for what is in /usr/local.
 ZSH_FOLDER = $(if $(filter /usr/local,$(PREFIX)),site-functions,vendor-completions)
 
+# Side by side with what people use: `make bench` takes under two minutes, `make bench FULL=1` some ten. SECTIONS picks
+# some of: commands memory rules proxies. Results go to .build/bench.
+BENCH = .build/bench
+PEERS = haproxy:haproxy socat:socat nginx:nginx-light
+.PHONY: bench
+bench: build
+	$(call need,$(TOOLS) python3:python3 $(PEERS) /usr/lib/cni/portmap:containernetworking-plugins)
+	@test -e /usr/lib/nginx/modules/ngx_stream_module.so || DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends libnginx-mod-stream >/dev/null
+	@test -e $(BENCH)/docker/usr/sbin/docker-proxy || { mkdir -p $(BENCH)/docker && cd $(BENCH) && \
+	  apt-get download -qq docker.io && dpkg -x docker.io_*.deb docker && rm docker.io_*.deb; }
+	swift build -c release --product load
+	Tests/Benchmarks/run $(BINARY) .build/release/load $(BENCH) --docker-proxy $(BENCH)/docker/usr/sbin/docker-proxy \
+	  $(if $(FULL),--full) $(SECTIONS)
+
 .PHONY: install
 install: build
 	packaging/install $(BINARY) "$(DESTDIR)$(PREFIX)" $(ZSH_FOLDER)
