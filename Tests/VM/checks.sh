@@ -202,6 +202,9 @@ check_sctp() { # PROTO
 check_unmap() { # PROTO
   is "$1 check: no difference" "" "$(try portmap check)"
   is "$1 map: one process a call" 2 "$(processes portmap | wc -l)"
+  # Those of SCTP are forgotten 10 seconds after the association's end.
+  ip netns exec outside probe ask "$1" 192.0.2.1 8080 >/dev/null
+  ip netns exec outside probe ask "$1" 2001:db8:1::1 8086 >/dev/null
   like "$1 map: flows are tracked" "*dport=8080*dport=8086*" "$(flows "$1")"
   status "$1 unmap" 0 portmap unmap "8080/$1" "8086/$1"
   is "$1 unmap: no flow to the host is left" "" "$(flows "$1")"
