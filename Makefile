@@ -63,6 +63,19 @@ test-faults: build
 	swiftc -swift-version 6 -warnings-as-errors -O -o .build/faults Tests/Faults/*.swift
 	$(SANDBOX) .build/faults $(CURDIR)/$(BINARY) $(if $(QUICK),quick,full) $(SCENARIOS)
 
+# The readers of everything that comes from outside, under libFuzzer, for so many seconds in all.
+FUZZ_SECONDS ?= 600
+
+.PHONY: fuzz
+fuzz:
+	$(call need,clang:clang)
+	mkdir -p .build/fuzz
+	clang -c -O1 -I Sources/CLinux/include Sources/CLinux/clinux.c -o .build/fuzz/clinux.o
+	swiftc -swift-version 6 -O -wmo -parse-as-library -sanitize=fuzzer -profile-generate -profile-coverage-mapping \
+	  -module-name portmap -I Tests/Fuzz -o .build/fuzz/portmap-fuzz \
+	  $$(find Sources/portmap -name '*.swift' ! -name main.swift) Tests/Fuzz/*.swift .build/fuzz/clinux.o
+	Tests/Fuzz/run $(FUZZ_SECONDS)
+
 .PHONY: install
 install: build
 	packaging/install $(BINARY) "$(DESTDIR)$(PREFIX)" $(ZSH_FOLDER)

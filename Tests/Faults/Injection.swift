@@ -14,17 +14,10 @@ struct Injection {
 
   private static let log = "\(Machine.folder)/strace"
 
-  /// Kills the command's main thread, and with it the process, before its first, second, … call of each kind.
-  ///
-  /// - Parameter changing: Whether before the calls that change something, or before all others.
-  static func everyCall(changing isChanging: Bool, _ trial: Trial) throws {
-    var kinds: Set<String> = []
-    try trial.attempt("traced") { words in
-      let ended = try Machine.run(["strace", "-q", "-o", log, "-e", "signal=none"] + words)
-      kinds = Set(Machine.contents(of: log).split(separator: "\n").compactMap { call(in: $0) })
-      return ended
-    }
-    for kind in kinds.sorted() where changing.contains(kind) == isChanging {
+  /// Kills the command's main thread, and with it the process, before its first, second, … call of each kind that
+  /// changes something, until it gets through.
+  static func everyChange(_ trial: Trial) throws {
+    for kind in Set(try calls(trial)).sorted() where changing.contains(kind) {
       for number in 1... {
         let status = try kill(
           "\(kind):signal=KILL:when=\(number)",
@@ -38,6 +31,30 @@ struct Injection {
     }
   }
 
+  /// The same before all other calls. Several reading calls of one kind in a row are one instant: nothing happens in
+  /// between, and Foundation asks for one and the same limit some 500 times.
+  static func everyOther(_ trial: Trial) throws {
+    var numbers: [String: Int] = [:]
+    var previous = ""
+    for kind in try calls(trial) {
+      numbers[kind, default: 0] += 1
+      defer { previous = kind }
+      guard !changing.contains(kind), kind != previous, let number = numbers[kind] else { continue }
+      _ = try kill("\(kind):signal=KILL:when=\(number)", before: "call \(number) of \(kind)", trial)
+    }
+  }
+
+  /// The calls of the main thread, in order.
+  private static func calls(_ trial: Trial) throws -> [String] {
+    var calls: [String] = []
+    try trial.attempt("traced") { words in
+      let ended = try Machine.run(["strace", "-q", "-o", log, "-e", "signal=none"] + words)
+      calls = Machine.contents(of: log).split(separator: "\n").compactMap { call(in: $0) }
+      return ended
+    }
+    return calls
+  }
+
   private static func kill(_ injection: String, before call: String, _ trial: Trial) throws -> Int32 {
     var status: Int32 = 0
     try trial.attempt("killed before \(call)") { words in
@@ -49,11 +66,14 @@ struct Injection {
     return status
   }
 
+  /// How many calls of a kind are tried in children: between fork and exec, each of them closes some 200 descriptors.
+  private static let mostInChildren = 30
+
   /// Kills every process that the command starts, the background process too, before call 1, 2, … of one kind: each
   /// that gets as far as that, the command itself included.
   static func everyChild(_ trial: Trial) throws {
     for (kind, most) in try mostCalls(trial).sorted(by: { $0.key < $1.key }) where changing.contains(kind) {
-      for number in 1...most {
+      for number in 1...min(most, mostInChildren) {
         try trial.attempt("all killed before their call \(number) of \(kind)") { words in
           try trace(["-e", "inject=\(kind):signal=KILL:when=\(number)"], words)
         }
@@ -89,7 +109,7 @@ struct Injection {
   private static func trace(_ options: [String], _ words: [String]) throws -> Machine.Ended {
     try? FileManager.default.removeItem(atPath: log)
     let ended = try Machine.run(
-      ["strace", "-D", "-f", "-qq", "-o", log, "-e", "signal=none"] + options + words
+      ["strace", "-D", "-f", "-I", "2", "-q", "-o", log, "-e", "signal=none"] + options + words
     )
     Machine.endTracers()
     return ended

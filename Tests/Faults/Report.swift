@@ -16,10 +16,10 @@ struct Report {
       say("\(scenario.name): \(done - last) \(words), \(seconds) s")
       (last, start) = (done, Date())
     }
-    try Injection.everyCall(changing: true, trial)
+    try Injection.everyChange(trial)
     part("deaths before calls that change something")
     if !isQuick {
-      try Injection.everyCall(changing: false, trial)
+      try Injection.everyOther(trial)
       part("deaths before the other calls")
       try Injection.everyChild(trial)
       part("deaths of all processes before calls that change something")

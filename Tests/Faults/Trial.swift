@@ -39,8 +39,7 @@ final class Trial {
   func attempt(_ instant: String, _ body: ([String]) throws -> Machine.Ended) throws {
     let ended = try body([portmap] + scenario.command)
     Machine.endTracers()
-    // By turns, the two ways in which what is left is dealt with.
-    let recovery = count.isMultiple(of: 2) ? ["unmap", "--if-exists", "1"] : ["repair"]
+    let recovery = recovery(after: ended.status)
     count += 1
     var complaints: [String] = []
     if ended.status == -1 { complaints.append("  it hung: \(ended.description)") }
@@ -67,6 +66,14 @@ final class Trial {
       say(complaints.joined(separator: "\n"))
       try clean()
     }
+  }
+
+  /// By turns, the two ways in which what is left is dealt with: any changing command, or `repair`. A command that
+  /// was not killed, but failed since a program that it ran was, says so, and an unmap is to be given again.
+  private func recovery(after status: Int32) -> [String] {
+    if !count.isMultiple(of: 2) { return ["repair"] }
+    if status == 0 || status == 128 + SIGKILL { return ["unmap", "--if-exists", "1"] }
+    return scenario.command.first == "unmap" ? scenario.command + ["--if-exists"] : ["repair"]
   }
 
   /// Back to the start after a failure, by force where portmap cannot.
