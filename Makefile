@@ -76,6 +76,22 @@ fuzz:
 	  $$(find Sources/portmap -name '*.swift' ! -name main.swift) Tests/Fuzz/*.swift .build/fuzz/clinux.o
 	Tests/Fuzz/run $(FUZZ_SECONDS)
 
+# Rounds of map, traffic and unmap: nothing may grow. For every day: make soak ROUNDS=300.
+ROUNDS ?= 10000
+
+.PHONY: soak
+soak: build
+	$(call need,$(TOOLS) unshare:util-linux sysctl:procps)
+	swiftc -swift-version 6 -warnings-as-errors -O -o .build/soak Tests/Soak/*.swift Tests/Faults/{Machine,Sandbox}.swift
+	$(SANDBOX) .build/soak $(CURDIR)/$(BINARY) $(ROUNDS)
+
+# The unit tests, the proxy's and the readers' above all, once under each sanitizer.
+.PHONY: sanitize
+sanitize:
+	for kind in thread address; do \
+	  timeout 1200 swift test --sanitize=$$kind --scratch-path .build/sanitize-$$kind --filter PortmapTests || exit 1; \
+	done
+
 .PHONY: install
 install: build
 	packaging/install $(BINARY) "$(DESTDIR)$(PREFIX)" $(ZSH_FOLDER)

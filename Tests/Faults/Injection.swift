@@ -74,7 +74,7 @@ struct Injection {
   static func everyChild(_ trial: Trial) throws {
     for (kind, most) in try mostCalls(trial).sorted(by: { $0.key < $1.key }) where changing.contains(kind) {
       for number in 1...min(most, mostInChildren) {
-        try trial.attempt("all killed before their call \(number) of \(kind)") { words in
+        try trial.attempt("all killed before their call \(number) of \(kind)", childrenDie: true) { words in
           try trace(["-e", "inject=\(kind):signal=KILL:when=\(number)"], words)
         }
       }

@@ -27,19 +27,8 @@ enum Machine {
   /// - Parameter killedAfter: The number of microseconds after which it gets SIGKILL.
   static func run(_ words: [String], limit: Double = 15, killedAfter: UInt32? = nil) throws -> Ended {
     let out = "\(folder)/output"
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-    posix_spawn_file_actions_addopen(&actions, 1, out, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
-    posix_spawn_file_actions_adddup2(&actions, 1, 2)
-    let arguments = words.map { strdup($0) } + [nil]
-    let variables = [strdup("PATH=" + searchPath), strdup("LC_ALL=C"), nil]
-    defer { for text in arguments + variables { free(text) } }
-    var pid = pid_t()
     let begin = DispatchTime.now()
-    let error = posix_spawnp(&pid, words[0], &actions, nil, arguments, variables)
-    guard error == 0 else { throw Trouble("\(words[0]): \(String(cString: strerror(error)))") }
+    let pid = try start(words, output: out)
     if let killedAfter {
       usleep(killedAfter)
       kill(pid, SIGKILL)
@@ -53,6 +42,23 @@ enum Machine {
       output: contents(of: out),
       microseconds: UInt32((end.uptimeNanoseconds - begin.uptimeNanoseconds) / 1000)
     )
+  }
+
+  /// Starts a program and lets it run.
+  static func start(_ words: [String], output out: String = "/dev/null") throws -> pid_t {
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+    posix_spawn_file_actions_addopen(&actions, 1, out, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+    posix_spawn_file_actions_adddup2(&actions, 1, 2)
+    let arguments = words.map { strdup($0) } + [nil]
+    let variables = [strdup("PATH=" + searchPath), strdup("LC_ALL=C"), nil]
+    defer { for text in arguments + variables { free(text) } }
+    var pid = pid_t()
+    let error = posix_spawnp(&pid, words[0], &actions, nil, arguments, variables)
+    guard error == 0 else { throw Trouble("\(words[0]): \(String(cString: strerror(error)))") }
+    return pid
   }
 
   /// The same for what must succeed.
@@ -115,3 +121,6 @@ enum Machine {
     ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []).sorted()
   }
 }
+
+/// Prints a line at once.
+func say(_ line: String) { FileHandle.standardOutput.write(Data((line + "\n").utf8)) }

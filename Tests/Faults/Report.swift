@@ -56,6 +56,3 @@ struct Generator: RandomNumberGenerator {
     return state
   }
 }
-
-/// Prints a line at once.
-func say(_ line: String) { FileHandle.standardOutput.write(Data((line + "\n").utf8)) }

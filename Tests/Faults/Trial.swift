@@ -35,11 +35,17 @@ final class Trial {
 
   /// The command with a death at one instant, then what the next command makes of it.
   ///
-  /// - Parameter body: Runs the words of the command and returns what it was that happened.
-  func attempt(_ instant: String, _ body: ([String]) throws -> Machine.Ended) throws {
+  /// - Parameters:
+  ///   - childrenDie: Whether what the command starts is killed as well, or alone.
+  ///   - body: Runs the words of the command and returns what it was that happened.
+  func attempt(
+    _ instant: String,
+    childrenDie: Bool = false,
+    _ body: ([String]) throws -> Machine.Ended
+  ) throws {
     let ended = try body([portmap] + scenario.command)
     Machine.endTracers()
-    let recovery = recovery(after: ended.status)
+    let recovery = recovery(childrenDie: childrenDie)
     count += 1
     var complaints: [String] = []
     if ended.status == -1 { complaints.append("  it hung: \(ended.description)") }
@@ -68,12 +74,12 @@ final class Trial {
     }
   }
 
-  /// By turns, the two ways in which what is left is dealt with: any changing command, or `repair`. A command that
-  /// was not killed, but failed since a program that it ran was, says so, and an unmap is to be given again.
-  private func recovery(after status: Int32) -> [String] {
+  /// By turns, the two ways in which what is left is dealt with: any changing command, or `repair`. An unmap whose
+  /// programs died may have said so before it died itself: that one is to be given again.
+  private func recovery(childrenDie: Bool) -> [String] {
     if !count.isMultiple(of: 2) { return ["repair"] }
-    if status == 0 || status == 128 + SIGKILL { return ["unmap", "--if-exists", "1"] }
-    return scenario.command.first == "unmap" ? scenario.command + ["--if-exists"] : ["repair"]
+    let isRepeated = childrenDie && scenario.command.first == "unmap"
+    return isRepeated ? scenario.command + ["--if-exists"] : ["unmap", "--if-exists", "1"]
   }
 
   /// Back to the start after a failure, by force where portmap cannot.
