@@ -56,7 +56,7 @@ ZSH_FOLDER = $(if $(filter /usr/local,$(PREFIX)),site-functions,vendor-completio
 # Side by side with what people use: `make bench` takes under two minutes, `make bench FULL=1` some ten. SECTIONS picks
 # some of: commands memory rules proxies. Results go to .build/bench.
 BENCH = .build/bench
-PEERS = haproxy:haproxy socat:socat nginx:nginx-light
+PEERS = haproxy:haproxy socat:socat nginx:nginx-light pasta:passt
 .PHONY: bench
 bench: build
 	$(call need,$(TOOLS) python3:python3 $(PEERS) /usr/lib/cni/portmap:containernetworking-plugins)
