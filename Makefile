@@ -18,6 +18,10 @@ if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -qq && \
 endef
 
 TOOLS = iptables:iptables ip:iproute2 conntrack:conntrack
+# What the demo, the examples and the recipes use.
+EXAMPLES = busybox:busybox curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base pkill:procps python3:python3 \
+  systemd-socket-activate:systemd
+SHELLS = zsh:zsh fish:fish
 
 .PHONY: build
 build:
@@ -25,7 +29,7 @@ build:
 
 .PHONY: test
 test: lint build
-	$(call need,$(TOOLS) nsenter:util-linux ss:iproute2 python3:python3)
+	$(call need,$(TOOLS) $(EXAMPLES) $(SHELLS) unshare:util-linux ss:iproute2 sysctl:procps dpkg-deb:dpkg)
 	swift build --build-tests
 	PORTMAP_BINARY=$(CURDIR)/$(BINARY) swift test
 
@@ -37,9 +41,7 @@ test-vm: build
 
 .PHONY: lint
 lint:
-	$(call need,zsh:zsh fish:fish shellcheck:shellcheck mandoc:mandoc)
-	$(call need,busybox:busybox curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base pkill:procps \
-	  systemd-socket-activate:systemd) # what the examples use
+	$(call need,$(SHELLS) shellcheck:shellcheck mandoc:mandoc)
 	swift format lint --strict --recursive Package.swift Sources Tests
 	bash -n completions/portmap.bash && zsh -n completions/_portmap && fish -n completions/portmap.fish
 	shellcheck completions/portmap.bash packaging/* $$(grep -lrE "^#!.*bash|shellcheck shell" recipes)
@@ -47,7 +49,7 @@ lint:
 
 .PHONY: demo
 demo: build
-	$(call need,$(TOOLS) busybox:busybox dnsmasq:dnsmasq-base curl:curl dig:bind9-dnsutils)
+	$(call need,$(TOOLS) $(EXAMPLES))
 	Tests/demo $(BINARY)
 
 # Where Debian looks for them; zsh looks elsewhere for what is in /usr/local.
