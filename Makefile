@@ -38,7 +38,7 @@ test-vm: build
 .PHONY: lint
 lint:
 	$(call need,zsh:zsh fish:fish shellcheck:shellcheck mandoc:mandoc)
-	$(call need,busybox:busybox curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base pgrep:procps \
+	$(call need,busybox:busybox curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base pkill:procps \
 	  systemd-socket-activate:systemd) # what the examples use
 	swift format lint --strict --recursive Package.swift Sources Tests
 	bash -n completions/portmap.bash && zsh -n completions/_portmap && fish -n completions/portmap.fish
