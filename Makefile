@@ -68,6 +68,16 @@ bench: build
 	Tests/Benchmarks/run $(BINARY) .build/release/load $(BENCH) --docker-proxy $(BENCH)/docker/usr/sbin/docker-proxy \
 	  $(if $(FULL),--full) $(SECTIONS)
 
+# SIGKILL before every system call of map, unmap and alloc in turn, and at random instants; the calls that change
+# something, in three scenarios, with QUICK=1. SCENARIOS names those to run: map, unmap, alloc, … (Scenario.swift).
+SANDBOX = unshare --net --mount --pid --fork --kill-child --mount-proc
+
+.PHONY: test-faults
+test-faults: build
+	$(call need,$(TOOLS) strace:strace unshare:util-linux sysctl:procps)
+	swiftc -swift-version 6 -warnings-as-errors -O -o .build/faults Tests/Faults/*.swift
+	$(SANDBOX) .build/faults $(CURDIR)/$(BINARY) $(if $(QUICK),quick,full) $(SCENARIOS)
+
 .PHONY: install
 install: build
 	packaging/install $(BINARY) "$(DESTDIR)$(PREFIX)" $(ZSH_FOLDER)
