@@ -18,6 +18,10 @@ if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -qq && \
 endef
 
 TOOLS = iptables:iptables ip:iproute2 conntrack:conntrack
+# What the demo, the examples and the recipes use.
+EXAMPLES = busybox:busybox curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base pkill:procps python3:python3 \
+  systemd-socket-activate:systemd
+SHELLS = zsh:zsh fish:fish
 
 .PHONY: build
 build:
@@ -25,7 +29,7 @@ build:
 
 .PHONY: test
 test: lint build
-	$(call need,$(TOOLS) nsenter:util-linux ss:iproute2 python3:python3)
+	$(call need,$(TOOLS) $(EXAMPLES) $(SHELLS) unshare:util-linux ss:iproute2 sysctl:procps dpkg-deb:dpkg haproxy:haproxy)
 	swift build --build-tests
 	PORTMAP_BINARY=$(CURDIR)/$(BINARY) swift test
 
@@ -37,9 +41,7 @@ test-vm: build
 
 .PHONY: lint
 lint:
-	$(call need,zsh:zsh fish:fish shellcheck:shellcheck mandoc:mandoc)
-	$(call need,busybox:busybox curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base pgrep:procps \
-	  systemd-socket-activate:systemd) # what the examples use
+	$(call need,$(SHELLS) shellcheck:shellcheck mandoc:mandoc)
 	swift format lint --strict --recursive Package.swift Sources Tests
 	bash -n completions/portmap.bash && zsh -n completions/_portmap && fish -n completions/portmap.fish
 	shellcheck completions/portmap.bash packaging/* $$(grep -lrE "^#!.*bash|shellcheck shell" recipes)
@@ -47,11 +49,26 @@ lint:
 
 .PHONY: demo
 demo: build
-	$(call need,$(TOOLS) busybox:busybox dnsmasq:dnsmasq-base curl:curl dig:bind9-dnsutils)
+	$(call need,$(TOOLS) $(EXAMPLES))
 	Tests/demo $(BINARY)
 
 # Where Debian looks for them; zsh looks elsewhere for what is in /usr/local.
 ZSH_FOLDER = $(if $(filter /usr/local,$(PREFIX)),site-functions,vendor-completions)
+
+# Side by side with what people use: `make bench` takes under two minutes, `make bench FULL=1` some ten. SECTIONS picks
+# some of: commands memory rules proxies. Results go to .build/bench.
+BENCH = .build/bench
+PEERS = haproxy:haproxy socat:socat nginx:nginx-light pasta:passt
+.PHONY: bench
+bench: build
+	$(call need,$(TOOLS) python3:python3 $(PEERS) /usr/lib/cni/portmap:containernetworking-plugins)
+	@test -e /usr/lib/nginx/modules/ngx_stream_module.so || DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends libnginx-mod-stream >/dev/null
+	@test -e $(BENCH)/docker/usr/sbin/docker-proxy || { mkdir -p $(BENCH)/docker && cd $(BENCH) && \
+	  apt-get download -qq docker.io && dpkg -x docker.io_*.deb docker && rm docker.io_*.deb; }
+	swift build -c release --product load
+	Tests/Benchmarks/run $(BINARY) .build/release/load $(BENCH) --docker-proxy $(BENCH)/docker/usr/sbin/docker-proxy \
+	  $(if $(FULL),--full) $(SECTIONS)
 
 # SIGKILL before every system call of map, unmap and alloc in turn, and at random instants; the calls that change
 # something, in three scenarios, with QUICK=1. SCENARIOS names those to run: map, unmap, alloc, … (Scenario.swift).

@@ -11,6 +11,7 @@ let package = Package(
     .testTarget(name: "PortmapTests", dependencies: ["portmap"], swiftSettings: strict),
     .testTarget(name: "IntegrationTests", dependencies: ["CLinux"], swiftSettings: strict),
     .executableTarget(name: "probe", dependencies: ["CLinux"], path: "Tests/Probe", swiftSettings: strict),
+    .executableTarget(name: "load", path: "Tests/Benchmarks/Load"),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -44,10 +44,6 @@ int clinux_sendmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count,
   return sendmmsg(fd, (struct mmsghdr *)messages, count, flags);
 }
 
-int clinux_close_range(unsigned int first, unsigned int last, unsigned int flags) {
-  return (int)syscall(SYS_close_range, first, last, flags);
-}
-
 int clinux_memory_file(const char *name) { return memfd_create(name, MFD_CLOEXEC); }
 
 int clinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }

@@ -38,7 +38,7 @@ import Testing
       """
       ./namespace web 8080:80 -- busybox httpd -f -p 80 -h /run/www 2>/dev/null &
       fetch http://127.0.0.1:8080/
-      kill $(pgrep -x portmap | head -n 1)
+      pkill -f '^portmap map '
       wait || true
       portmap list
       ip netns list

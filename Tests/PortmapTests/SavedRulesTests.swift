@@ -80,6 +80,9 @@ import Testing
       tcp      6 431999 ESTABLISHED src=192.0.2.9 dst=192.0.2.1 sport=50000 dport=8080 src=10.0.0.2 dst=192.0.2.9 sport=80 dport=50000 [ASSURED] mark=0 use=1
       icmp     1 20 src=127.0.0.1 dst=127.0.0.1 type=8 code=0 id=5 src=127.0.0.1 dst=127.0.0.1 type=0 code=0 id=5 mark=0 use=1
       sctp     132 8 COOKIE_WAIT src=2001:db8::9 dst=2001:db8::1 sport=1 dport=65535 src=2001:db8::1 dst=2001:db8::9 sport=65535 dport=1 mark=0 use=1
+      ipv4     2 udp      17 29 src=10.99.0.1 dst=10.99.0.3 sport=5 dport=53 [UNREPLIED] src=10.99.0.3 dst=10.99.0.1 sport=53 dport=5 mark=0 zone=0 use=2
+      ipv6     10 tcp      6 5 SYN_SENT src=2001:db8::9 dst=2001:db8::1 sport=6 dport=80 [UNREPLIED] src=2001:db8::1 dst=2001:db8::9 sport=80 dport=6 mark=0 zone=0 use=2
+      ipv4     2 unknown  41 500 src=192.0.2.9 dst=192.0.2.1 src=192.0.2.1 dst=192.0.2.9 mark=0 zone=0 use=2
       unknown  41 500 src=192.0.2.9 dst=192.0.2.1 src=192.0.2.1 dst=192.0.2.9 mark=0 use=1
 
       """
@@ -105,6 +108,21 @@ import Testing
           destination: try Samples.address("2001:db8::1"),
           sourcePort: 1,
           destinationPort: 65535
+        ),
+        // As /proc/net/nf_conntrack has them.
+        Flows.Flow(
+          transport: .udp,
+          source: try Samples.address("10.99.0.1"),
+          destination: try Samples.address("10.99.0.3"),
+          sourcePort: 5,
+          destinationPort: 53
+        ),
+        Flows.Flow(
+          transport: .tcp,
+          source: try Samples.address("2001:db8::9"),
+          destination: try Samples.address("2001:db8::1"),
+          sourcePort: 6,
+          destinationPort: 80
         ),
       ]
     )

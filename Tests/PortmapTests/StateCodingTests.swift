@@ -107,4 +107,12 @@ import Testing
     #expect(error?.problem.contains("version") == true)
     #expect(error?.problem.contains("damaged") == false)
   }
+
+  /// A newer version that this one could read by its form is refused all the same: it may mean something else by it.
+  @Test func newerVersionOfTheSameForm() throws {
+    var state = try sample()
+    state.version = State.currentVersion + 1
+    let bytes = try StateFile.encode(state)
+    #expect(refusal(bytes)?.path == Self.path)
+  }
 }

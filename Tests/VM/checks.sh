@@ -190,11 +190,15 @@ check_sctp() { # PROTO
     outside sctp 192.0.2.1 8083 -s 3 -p 60
   asks "sctp: stream and payload protocol by the proxy" "told 172.16.42.1 82 hello stream 3 protocol 60" \
     host sctp 127.0.0.1 8083 -s 3 -p 60
+  portmap map 8085:81/sctp --to web >/dev/null
+  is "sctp: large messages by DNAT" "echoed 2000000" \
+    "$(try ip netns exec outside probe bulk sctp 192.0.2.1 8085 2000000 100000)"
+  is "sctp: large messages by the proxy" "echoed 2000000" "$(try probe bulk sctp ::1 8085 2000000 100000)"
   portmap map --proxy-only 8084:1/sctp --to 172.16.42.2 >/dev/null
   asks "sctp: a backend that refuses ends the client's association" "*(status 12)" host sctp 127.0.0.1 8084
   wait_for no_association 8083
   is "sctp: no association outlives its client" "" "$(associations 808)"
-  status "sctp: unmap" 0 portmap unmap 8083/sctp 8084/sctp
+  status "sctp: unmap" 0 portmap unmap 8083/sctp 8084/sctp 8085/sctp
   status "sctp: no PROXY header" 2 portmap proxy --proxy-protocol v2 8094/sctp 172.16.42.2:80
   status "sctp: not lent" 2 portmap alloc --lend 8094/sctp
 }
@@ -202,6 +206,9 @@ check_sctp() { # PROTO
 check_unmap() { # PROTO
   is "$1 check: no difference" "" "$(try portmap check)"
   is "$1 map: one process a call" 2 "$(processes portmap | wc -l)"
+  # Those of SCTP are forgotten 10 seconds after the association's end.
+  ip netns exec outside probe ask "$1" 192.0.2.1 8080 >/dev/null
+  ip netns exec outside probe ask "$1" 2001:db8:1::1 8086 >/dev/null
   like "$1 map: flows are tracked" "*dport=8080*dport=8086*" "$(flows "$1")"
   status "$1 unmap" 0 portmap unmap "8080/$1" "8086/$1"
   is "$1 unmap: no flow to the host is left" "" "$(flows "$1")"

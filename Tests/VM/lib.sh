@@ -68,9 +68,9 @@ inodes() { # PROTO PORT
 associations() { awk -v start="$1" 'NR > 1 && ($12 ~ "^" start || $13 ~ "^" start)' /proc/net/sctp/assocs; }
 no_association() { [ -z "$(associations "$1")" ]; }
 
-# The command lines that begin with a program's name.
+# The command lines that begin with a program's name; busybox's ps puts the process's name before some.
 # shellcheck disable=SC2009
-processes() { ps -o args | grep -E "^([^ ]*/)?$1( |\$)"; }
+processes() { ps -o args | grep -E "^(\{[^}]*\} )?([^ ]*/)?$1( |\$)"; }
 
 # wait_for COMMAND...: until it succeeds, 5 seconds at most.
 wait_for() {

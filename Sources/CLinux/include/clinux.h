@@ -31,7 +31,6 @@ int clinux_pipe2(int fds[2], int flags);
 ssize_t clinux_splice(int in, int out, size_t length, unsigned int flags);
 int clinux_recvmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count, int flags);
 int clinux_sendmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count, int flags);
-int clinux_close_range(unsigned int first, unsigned int last, unsigned int flags);
 /// A file that lives in memory and goes with its last descriptor (memfd_create(2)), close-on-exec.
 int clinux_memory_file(const char *name);
 int clinux_pidfd_open(pid_t pid);
@@ -66,6 +65,8 @@ int clinux_set_no_new_privileges(void);
 int clinux_become(uid_t id);
 /// 1 when the effective set has the capability, 0 when not.
 int clinux_has_capability(int capability);
+
+/// What ps and ss call this process.
 int clinux_set_process_name(const char *name);
 
 /// Starts a program with exactly the descriptors `fds[i]` as 0, 1, 2, … count-1 (8 at most), no signal blocked and

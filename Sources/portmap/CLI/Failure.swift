@@ -152,8 +152,6 @@ struct Failure: Error {
     case .notABridge(let name): self.init(.failed, "\(cannot): \(name) is not a bridge")
     case .bridgeWithoutIPv4(let name): self.init(.failed, "\(cannot): bridge \(name) has no IPv4 address")
     case .noSuchNamespace(let name): self.init(.failed, "\(cannot): there is no network namespace \(name)")
-    case .alreadyPlugged(let namespace, let address):
-      self.init(.conflict, "\(cannot): network namespace \(namespace) has \(address) already")
     case .noFreeNetwork:
       self.init(
         .conflict,

@@ -30,12 +30,14 @@ struct Guests {
     let network = try workspace.network()
     guard access("/run/netns/\(namespace)", F_OK) == 0 else { throw NetworkError.noSuchNamespace(namespace) }
     guard let bridge = draft.next.bridge(lease.bridge) else { throw NetworkError.noSuchBridge(lease.bridge) }
-    let port = try network.freeInterface(inNamespace: namespace)
+    // Only root can look inside; a preview for others takes a fresh namespace for granted.
+    let canLook = !workspace.isPreview || NetAdmin.isHeld
+    let port = canLook ? try network.freeInterface(inNamespace: namespace) : "eth0"
     let link = "pm-\(draft.newID())"
     lease.name = namespace
     lease.link = link
     draft.links.append(link)
-    let hasRoute = try network.hasDefaultRoute(inNamespace: namespace)
+    let hasRoute = canLook ? try network.hasDefaultRoute(inNamespace: namespace) : false
     if hasRoute {
       workspace.warn("warning: \(namespace) has a default route already, which is left as it is")
     }

@@ -6,7 +6,6 @@ enum NetworkError: Error {
   case notABridge(String)
   case bridgeWithoutIPv4(String)
   case noSuchNamespace(String)
-  case alreadyPlugged(namespace: String, address: IPAddress)
   case noFreeNetwork
   case subnetTaken(Subnet, by: Subnet)
   case unreadable(command: String)

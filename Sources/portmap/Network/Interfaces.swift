@@ -5,8 +5,6 @@ struct Interfaces {
   struct Entry: Equatable {
     let name: String
     let subnet: Subnet
-    /// What the kernel calls the interface by in link-local addresses.
-    let index: UInt32
   }
 
   let entries: [Entry]
@@ -26,9 +24,7 @@ struct Interfaces {
         let mask = entry.ifa_netmask.flatMap({ maskBits($0) }),
         let subnet = Subnet(address.ip, prefixLength: mask)
       else { continue }
-      entries.append(
-        Entry(name: String(cString: entry.ifa_name), subnet: subnet, index: if_nametoindex(entry.ifa_name))
-      )
+      entries.append(Entry(name: String(cString: entry.ifa_name), subnet: subnet))
     }
     return Interfaces(entries)
   }
@@ -46,13 +42,5 @@ struct Interfaces {
   func subnet(of address: IPAddress) -> Subnet? {
     entries.filter { $0.subnet.contains(address) && $0.subnet.prefixLength < address.family.bits }
       .max { $0.subnet.prefixLength < $1.subnet.prefixLength }?.subnet
-  }
-
-  /// The interface on which a link-local address is; nil where it could be several.
-  func scope(of address: IPAddress) -> UInt32? {
-    let candidates = Set(
-      entries.filter { $0.subnet.address.isLinkLocal && $0.subnet.address.family == .v6 }.map(\.index)
-    )
-    return candidates.count == 1 ? candidates.first : nil
   }
 }
