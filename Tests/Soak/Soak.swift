@@ -21,6 +21,8 @@ final class Soak {
     ] { try Machine.mustRun(command) }
     let me = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     _ = try Machine.start(["ip", "netns", "exec", "guest", me, Traffic.server])
+    // The server is there a moment later.
+    for _ in 0..<100 where (try? Traffic.ask(Self.backend, 80)) == nil { usleep(20_000) }
     try Machine.mustRun([portmap, "map", "7000:80/tcp+udp", "--to", Self.backend])
     lasting = try Self.holder(portmap, port: 7000)
     // Connections that are over would be remembered for two minutes; the mapping's own are forgotten with it.
