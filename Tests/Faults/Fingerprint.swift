@@ -56,7 +56,9 @@ struct Fingerprint: Equatable {
       .map {
         String($0).replacing(#/^\d+: |@if\d+|@\S+:|link-netns.*|link\/.*|inet6 fe80.*|valid_lft.*/#, with: "")
       }
-      .map { $0.replacing(#/state \S+|qdisc \S+|qlen \d+|NO-CARRIER,|,?LOWER_UP|pm[0-9a-f]{6,}/#, with: "") }
+      .map {
+        $0.replacing(#/state \S+|qdisc \S+|qlen \d+|NO-CARRIER,|,?LOWER_UP|-[a-f][0-9a-f]{7}/#, with: "")
+      }
       .filter { !$0.contains("tentative") }.sorted()
   }
 

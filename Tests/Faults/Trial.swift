@@ -60,8 +60,10 @@ final class Trial {
       left = try Fingerprint(portmap: portmap)
     }
     if left != before, left != after {
-      complaints += ["  neither as before nor as after; from before:"] + left.differences(from: before)
-      complaints += ["  from after:"] + left.differences(from: after)
+      let (fromBefore, fromAfter) = (left.differences(from: before), left.differences(from: after))
+      let isNearBefore = fromBefore.count <= fromAfter.count
+      complaints.append("  neither as before nor as after; from \(isNearBefore ? "before" : "after"):")
+      complaints += isNearBefore ? fromBefore : fromAfter
     }
     if complaints.isEmpty {
       passed += 1
