@@ -90,7 +90,7 @@ fuzz:
 	mkdir -p .build/fuzz
 	clang -c -O1 -I Sources/CLinux/include Sources/CLinux/clinux.c -o .build/fuzz/clinux.o
 	swiftc -swift-version 6 -O -wmo -parse-as-library -sanitize=fuzzer -profile-generate -profile-coverage-mapping \
-	  -module-name portmap -I Tests/Fuzz -o .build/fuzz/portmap-fuzz \
+	  -module-name portmap -I Tests/Fuzz -o .build/fuzz/readers \
 	  $$(find Sources/portmap -name '*.swift' ! -name main.swift) Tests/Fuzz/*.swift .build/fuzz/clinux.o
 	Tests/Fuzz/run $(FUZZ_SECONDS)
 
