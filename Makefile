@@ -29,7 +29,8 @@ build:
 
 .PHONY: test
 test: lint build
-	$(call need,$(TOOLS) $(EXAMPLES) $(SHELLS) unshare:util-linux ss:iproute2 sysctl:procps dpkg-deb:dpkg haproxy:haproxy)
+	$(call need,$(TOOLS) $(EXAMPLES) $(SHELLS) unshare:util-linux ss:iproute2 sysctl:procps dpkg-deb:dpkg haproxy:haproxy \
+	  ufw:ufw)
 	swift build --build-tests
 	PORTMAP_BINARY=$(CURDIR)/$(BINARY) swift test
 

@@ -194,8 +194,12 @@ check_sctp() { # PROTO
   is "sctp: large messages by DNAT" "echoed 2000000" \
     "$(try ip netns exec outside probe bulk sctp 192.0.2.1 8085 2000000 100000)"
   is "sctp: large messages by the proxy" "echoed 2000000" "$(try probe bulk sctp ::1 8085 2000000 100000)"
+  # The proxy names all of the host's addresses to its clients; what they send to the others is no new association.
+  asks "sctp: heartbeats to every address by DNAT" "told*one* told*two*" outside sctp 192.0.2.1 8083 -w 1 one two
+  asks "sctp: heartbeats to every address by the proxy" "told*one* told*two*" host sctp 127.0.0.1 8083 -w 1 one two
+  asks "sctp: heartbeats to every address, IPv6" "told*one* told*two*" host sctp ::1 8083 -w 1 one two
   portmap map --proxy-only 8084:1/sctp --to 172.16.42.2 >/dev/null
-  asks "sctp: a backend that refuses ends the client's association" "*(status 12)" host sctp 127.0.0.1 8084
+  asks "sctp: a backend that refuses ends the client's association" "*(status 1[02])" host sctp 127.0.0.1 8084
   wait_for no_association 8083
   is "sctp: no association outlives its client" "" "$(associations 808)"
   status "sctp: unmap" 0 portmap unmap 8083/sctp 8084/sctp 8085/sctp

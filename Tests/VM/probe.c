@@ -4,8 +4,10 @@
 //                                                   "NAME PEER LOCAL_PORT MESSAGE", or as "echo" sends it back
 //   probe activated NAME                            the same on the sockets of LISTEN_FDS, in the foreground
 //                                                   or, when NAME is "told", adds SCTP's stream and payload protocol
-//   probe ask PROTO ADDR PORT [-b ADDR[/PORT]] [-t SECONDS] [-s STREAM] [-p PROTOCOL] [MESSAGE...]
-//                                                   sends all messages, prints as many answers
+//   probe ask PROTO ADDR PORT [-b ADDR[/PORT]] [-t SECONDS] [-w SECONDS] [-s STREAM] [-p PROTOCOL] [MESSAGE...]
+//                                                   sends all messages, prints as many answers; with -w one after the
+//                                                   other with a pause in between, which SCTP begins with a heartbeat to
+//                                                   every address that the peer has named
 //   probe bulk PROTO ADDR PORT BYTES SIZE           sends BYTES in messages of SIZE to an echo server and compares
 //   probe bind PROTO ADDR PORT                      takes the port as a server would, and lets go
 //   probe steal PROTO PORT ADDR...                  tries that on each address with SO_REUSEADDR and without, on IPv6
@@ -279,14 +281,21 @@ static int connected(const char *address, const char *port, char *source, double
   return fd;
 }
 
+static void send_heartbeats(int fd) {
+  struct sctp_paddrparams every = {.spp_flags = SPP_HB_DEMAND};
+  every.spp_address.ss_family = AF_INET;  // 0.0.0.0
+  if (setsockopt(fd, IPPROTO_SCTP, SCTP_PEER_ADDR_PARAMS, &every, sizeof every) < 0) fail("setsockopt");
+}
+
 static void ask(int count, char **arguments) {
   static char hello[] = "hello";
   char *messages[16] = {hello}, *source = NULL;
-  int number = 0;
+  int number = 0, pause = 0;
   double seconds = 4;
   for (int i = 2; i < count && number < 16; i++) {
     if (strcmp(arguments[i], "-b") == 0 && i + 1 < count) source = arguments[++i];
     else if (strcmp(arguments[i], "-t") == 0 && i + 1 < count) seconds = atof(arguments[++i]);
+    else if (strcmp(arguments[i], "-w") == 0 && i + 1 < count) pause = atoi(arguments[++i]);
     else if (strcmp(arguments[i], "-s") == 0 && i + 1 < count) label.sinfo_stream = atoi(arguments[++i]);
     else if (strcmp(arguments[i], "-p") == 0 && i + 1 < count) label.sinfo_ppid = htonl(atoi(arguments[++i]));
     else messages[number++] = arguments[i];
@@ -294,14 +303,21 @@ static void ask(int count, char **arguments) {
   if (number == 0) number = 1;
   struct sockaddr_storage peer;
   int fd = connected(arguments[0], arguments[1], source, seconds);
-  for (int i = 0; i < number; i++) {
-    if (send_message(fd, messages[i], strlen(messages[i])) < 0) fail("send");
-  }
-  for (int i = 0; i < number; i++) {
+  for (int sent = 0, received = 0; received < number; received++) {
+    if (pause && sent) {
+      if (transport == IPPROTO_SCTP) send_heartbeats(fd);
+      sleep(pause);
+    }
+    // All at once, or one for each answer.
+    while (sent < (pause ? received + 1 : number)) {
+      if (send_message(fd, messages[sent], strlen(messages[sent])) < 0) fail("send");
+      sent++;
+    }
     ssize_t size = receive(fd, &peer, NULL);
     if (size < 0) fail("recv");
     if (size == 0) closed();
     printf("%.*s\n", (int)size, buffer);
+    fflush(stdout);
   }
 }
 
