@@ -18,6 +18,10 @@ if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -qq && \
 endef
 
 TOOLS = iptables:iptables ip:iproute2 conntrack:conntrack
+# What the demo, the examples and the recipes use.
+EXAMPLES = busybox:busybox curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base pkill:procps python3:python3 \
+  systemd-socket-activate:systemd
+SHELLS = zsh:zsh fish:fish
 
 .PHONY: build
 build:
@@ -25,7 +29,8 @@ build:
 
 .PHONY: test
 test: lint build
-	$(call need,$(TOOLS) nsenter:util-linux ss:iproute2 python3:python3)
+	$(call need,$(TOOLS) $(EXAMPLES) $(SHELLS) unshare:util-linux ss:iproute2 sysctl:procps dpkg-deb:dpkg haproxy:haproxy \
+	  ufw:ufw)
 	swift build --build-tests
 	PORTMAP_BINARY=$(CURDIR)/$(BINARY) swift test
 
@@ -37,9 +42,7 @@ test-vm: build
 
 .PHONY: lint
 lint:
-	$(call need,zsh:zsh fish:fish shellcheck:shellcheck mandoc:mandoc)
-	$(call need,busybox:busybox curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base pkill:procps \
-	  systemd-socket-activate:systemd) # what the examples use
+	$(call need,$(SHELLS) shellcheck:shellcheck mandoc:mandoc)
 	swift format lint --strict --recursive Package.swift Sources Tests
 	bash -n completions/portmap.bash && zsh -n completions/_portmap && fish -n completions/portmap.fish
 	shellcheck completions/portmap.bash packaging/* $$(grep -lrE "^#!.*bash|shellcheck shell" recipes)
@@ -47,7 +50,7 @@ lint:
 
 .PHONY: demo
 demo: build
-	$(call need,$(TOOLS) busybox:busybox dnsmasq:dnsmasq-base curl:curl dig:bind9-dnsutils)
+	$(call need,$(TOOLS) $(EXAMPLES))
 	Tests/demo $(BINARY)
 
 # Where Debian looks for them; zsh looks elsewhere for what is in /usr/local.
@@ -56,7 +59,7 @@ ZSH_FOLDER = $(if $(filter /usr/local,$(PREFIX)),site-functions,vendor-completio
 # Side by side with what people use: `make bench` takes under two minutes, `make bench FULL=1` some ten. SECTIONS picks
 # some of: commands memory rules proxies. Results go to .build/bench.
 BENCH = .build/bench
-PEERS = haproxy:haproxy socat:socat nginx:nginx-light
+PEERS = haproxy:haproxy socat:socat nginx:nginx-light pasta:passt
 .PHONY: bench
 bench: build
 	$(call need,$(TOOLS) python3:python3 $(PEERS) /usr/lib/cni/portmap:containernetworking-plugins)
@@ -67,6 +70,45 @@ bench: build
 	swift build -c release --product load
 	Tests/Benchmarks/run $(BINARY) .build/release/load $(BENCH) --docker-proxy $(BENCH)/docker/usr/sbin/docker-proxy \
 	  $(if $(FULL),--full) $(SECTIONS)
+
+# SIGKILL before every system call of map, unmap and alloc in turn, and at random instants; the calls that change
+# something, in three scenarios, with QUICK=1. SCENARIOS names those to run: map, unmap, alloc, … (Scenario.swift).
+SANDBOX = unshare --net --mount --pid --fork --kill-child --mount-proc
+
+.PHONY: test-faults
+test-faults: build
+	$(call need,$(TOOLS) strace:strace unshare:util-linux sysctl:procps)
+	swiftc -swift-version 6 -warnings-as-errors -O -o .build/faults Tests/Faults/*.swift
+	$(SANDBOX) .build/faults $(CURDIR)/$(BINARY) $(if $(QUICK),quick,full) $(SCENARIOS)
+
+# The readers of everything that comes from outside, under libFuzzer, for so many seconds in all.
+FUZZ_SECONDS ?= 600
+
+.PHONY: fuzz
+fuzz:
+	$(call need,clang:clang)
+	mkdir -p .build/fuzz
+	clang -c -O1 -I Sources/CLinux/include Sources/CLinux/clinux.c -o .build/fuzz/clinux.o
+	swiftc -swift-version 6 -O -wmo -parse-as-library -sanitize=fuzzer -profile-generate -profile-coverage-mapping \
+	  -module-name portmap -I Tests/Fuzz -o .build/fuzz/readers \
+	  $$(find Sources/portmap -name '*.swift' ! -name main.swift) Tests/Fuzz/*.swift .build/fuzz/clinux.o
+	Tests/Fuzz/run $(FUZZ_SECONDS)
+
+# Rounds of map, traffic and unmap: nothing may grow. For every day: make soak ROUNDS=300.
+ROUNDS ?= 10000
+
+.PHONY: soak
+soak: build
+	$(call need,$(TOOLS) unshare:util-linux sysctl:procps)
+	swiftc -swift-version 6 -warnings-as-errors -O -o .build/soak Tests/Soak/*.swift Tests/Faults/{Machine,Sandbox}.swift
+	$(SANDBOX) .build/soak $(CURDIR)/$(BINARY) $(ROUNDS)
+
+# The unit tests, the proxy's and the readers' above all, once under each sanitizer.
+.PHONY: sanitize
+sanitize:
+	for kind in thread address; do \
+	  timeout 1200 swift test --sanitize=$$kind --scratch-path .build/sanitize-$$kind --filter PortmapTests || exit 1; \
+	done
 
 .PHONY: install
 install: build

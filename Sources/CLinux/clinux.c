@@ -162,6 +162,8 @@ int clinux_has_capability(int capability) {
   return (data[capability / 32].effective >> (capability % 32)) & 1;
 }
 
+int clinux_set_process_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
+
 enum { max_spawned_descriptors = 8 };
 
 static int spawn(const char *path, char *const argv[], char *const envp[], const int *fds, int count, int is_daemon,

@@ -41,7 +41,9 @@ class Machine:
         Machine.count += 1
         self.host, self.guest, self.outside = (f"{kind}{Machine.count}" for kind in ("host", "guest", "out"))
         shell(
-            f"for n in {self.host} {self.guest} {self.outside}; do ip netns add $n; ip -n $n link set lo up; done;"
+            # Few sockets in TIME_WAIT, or a fast client has no port left after some seconds.
+            f"for n in {self.host} {self.guest} {self.outside}; do ip netns add $n; ip -n $n link set lo up;"
+            "  ip netns exec $n sysctl -qw net.ipv4.tcp_max_tw_buckets=1024; done;"
             f"ip -n {self.host} link add g0 type veth peer name eth0 netns {self.guest};"
             f"ip -n {self.host} link add eth0 type veth peer name eth0 netns {self.outside};"
             f"ip -n {self.host} address add {GATEWAY}/24 dev g0; ip -n {self.host} link set g0 up;"

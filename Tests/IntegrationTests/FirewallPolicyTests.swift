@@ -59,6 +59,42 @@ import Testing
     }
   }
 
+  /// The real one, with a copy of the machine's configuration that nobody else sees.
+  @Test func ufwEnabled() throws {
+    try withTopology { topology in
+      let servers = [
+        try topology.web.serveBoth(Address.web, "80-81", name: "web"),
+        try topology.host.serveBoth("::", "7000", name: "host"),
+      ]
+      let script = """
+        set -e
+        mount -t tmpfs tmpfs /mnt
+        cp -a /etc/ufw /mnt/ufw && mount --bind /mnt/ufw /etc/ufw
+        cp -a /etc/default/ufw /mnt/default && mount --bind /mnt/default /etc/default/ufw
+        ufw --force enable
+        ufw status
+        """
+      let ufw = try topology.host.exec("unshare", "--mount", "sh", "-c", script)
+      #expect(ufw.stdout.contains("Status: active"), "\(ufw)")
+      let before = try topology.host.snapshot()
+      try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.web)
+      for transport in Transport.allCases {
+        #expect(try topology.outside.ask(transport, Address.host, 8080).peer == Address.outside)
+        #expect(try topology.outside.ask(transport, Address.host6, 8080).peer == Address.bridge)
+        #expect(try topology.host.ask(transport, Address.host, 8080).name == "web")
+        #expect(try topology.host.ask(transport, "127.0.0.1", 8080).name == "web")
+        #expect(try topology.other.ask(transport, Address.host, 8080).name == "web")
+        for (address, port) in [(Address.host, 7000), (Address.host6, 7000), (Address.web, 81)] {
+          let answer = try topology.outside.ask(transport, address, port, timeout: 0.2)
+          #expect(answer.verdict != .answered, "\(answer)")
+        }
+      }
+      try topology.portmap("unmap", "--all")
+      #expect(try topology.host.snapshot() == before)
+      withExtendedLifetime(servers) {}
+    }
+  }
+
   @Test func policiesWithoutAnyException() throws {
     try withTopology { topology in
       let servers = [

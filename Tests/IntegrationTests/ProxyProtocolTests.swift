@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 /// The header with which the proxy can tell a backend whom it speaks for.
@@ -28,6 +29,51 @@ import Testing
       let answer6 = try topology.outside.ask(.tcp, Address.host6, 8080, "--size", "1000")
       #expect(answer6.text.hasSuffix(" 1052"), "\(answer6)")
       withExtendedLifetime(server) {}
+    }
+  }
+
+  /// What a real receiver makes of it: haproxy says whom it takes for its client.
+  @Test(arguments: ["v1", "v2"])
+  func haproxyUnderstandsIt(_ version: String) throws {
+    try withTopology { topology in
+      let configuration = topology.folder + "/haproxy.cfg"
+      let text = """
+        defaults
+          mode http
+          timeout client 5s
+          timeout server 5s
+          timeout connect 5s
+        frontend header
+          bind 10.99.0.2:80 accept-proxy
+          http-request return status 200 content-type text/plain lf-string "%[src] %[src_port] %[dst] %[dst_port]"
+
+        """
+      try Data(text.utf8).write(to: URL(fileURLWithPath: configuration))
+      let haproxy = try topology.web.start(["haproxy", "-db", "-f", configuration])
+      try topology.portmap("map", "8080:80", "--proxy-only", "--proxy-protocol", version, "--to", Address.web)
+      func fetch(_ address: String, _ source: String) throws -> String {
+        try topology.outside.exec(
+          "curl",
+          "--silent",
+          "--max-time",
+          "5",
+          "--retry",
+          "5",
+          "--retry-all-errors",
+          "--retry-delay",
+          "1",
+          "--interface",
+          source,
+          "--local-port",
+          "7000-7100",
+          "http://\(address):8080/"
+        ).stdout
+      }
+      #expect(try fetch("192.0.2.1", "192.0.2.2").hasPrefix("192.0.2.2 70"))
+      #expect(try fetch("192.0.2.1", "192.0.2.2").hasSuffix(" 192.0.2.1 8080"))
+      #expect(try fetch("[2001:db8:1::1]", "2001:db8:1::2").hasPrefix("2001:db8:1::2 70"))
+      #expect(try fetch("[2001:db8:1::1]", "2001:db8:1::2").hasSuffix(" 2001:db8:1::1 8080"))
+      withExtendedLifetime(haproxy) {}
     }
   }
 }

@@ -100,7 +100,7 @@ import Testing
       Issue.record("\(String(describing: error))")
       return
     }
-    #expect(name == "\(host.prefix)20001/\(transport.rawValue)")
+    #expect(name == "\(host.prefix)20001\(transport.suffix)")
     withExtendedLifetime(stranger) {}
   }
 

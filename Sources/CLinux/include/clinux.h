@@ -66,6 +66,9 @@ int clinux_become(uid_t id);
 /// 1 when the effective set has the capability, 0 when not.
 int clinux_has_capability(int capability);
 
+/// What ps and ss call this process.
+int clinux_set_process_name(const char *name);
+
 /// Starts a program with exactly the descriptors `fds[i]` as 0, 1, 2, … count-1 (8 at most), no signal blocked and
 /// SIGPIPE as it is by default. Returns 0 or an errno value.
 int clinux_spawn(const char *path, char *const argv[], char *const envp[], const int *fds, int count, pid_t *pid);

@@ -24,7 +24,7 @@ enum HolderMessage: Equatable {
   }
 
   static let version: UInt8 = 1
-  /// How many leases, or ids of them, go into a message: 58 bytes each at most.
+  /// How many leases, or ids of them, go into a message: 59 bytes each at most.
   static let leasesPerMessage = 250
 
   var bytes: [UInt8] {

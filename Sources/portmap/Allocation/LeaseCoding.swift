@@ -66,6 +66,7 @@ extension Lease {
     writer.put(hostIP.address)
     writer.put(ports.first)
     writer.put(ports.last)
+    writer.put(isLent)
     writer.put(backend?.ip)
     writer.put(backend?.firstPort ?? 0)
     writer.put(backend?.proxy ?? false)
@@ -80,7 +81,8 @@ extension Lease {
   init?(from reader: inout ByteReader) {
     guard let id = reader.id(), let transport = reader.number(UInt8.self), let hostIP = reader.address(),
       let first = reader.number(UInt16.self), let last = reader.number(UInt16.self),
-      let ports = PortRange(first: first, last: last), let backend = reader.address(),
+      let ports = PortRange(first: first, last: last), let isLent = reader.flag(),
+      let backend = reader.address(),
       let backendPort = reader.number(UInt16.self), let proxy = reader.flag(), let nat = reader.flag(),
       let rules = reader.flag(),
       let masquerade = reader.flag(), let version = reader.number(UInt8.self),
@@ -90,6 +92,7 @@ extension Lease {
     self.transport = Transport.allCases[Int(transport)]
     self.hostIP = hostIP.map { .one($0) } ?? .every
     self.ports = ports
+    self.isLent = isLent
     self.backend = backend.map {
       Backend(
         ip: $0,

@@ -3,6 +3,8 @@ struct CommandDefinition: Sendable {
   let name: String
   let synopsis: [String]
   let summary: String
+  /// What the options' explanations leave open, a paragraph each.
+  var details: [String] = []
   let options: [OptionDefinition]
   /// Whether `--` begins a command to run.
   var takesCommand = false
@@ -18,7 +20,11 @@ enum CommandTable {
 
   static let commonOptions = [
     OptionDefinition(name: "--json", help: "print one JSON document"),
-    OptionDefinition(name: "--quiet", short: "-q", help: "print less: bare ports or identifiers"),
+    OptionDefinition(
+      name: "--quiet",
+      short: "-q",
+      help: "print less: map the bare ports, list the identifiers"
+    ),
     OptionDefinition(name: "--verbose", short: "-v", help: "show each command that is run on stderr"),
     OptionDefinition(
       name: "--state-dir",
@@ -60,6 +66,10 @@ enum CommandTable {
       name: "map",
       synopsis: ["map [--to ADDR|NAME] [OPTION...] SPEC... [-- CMD ARG...]"],
       summary: "map ports of this host to a backend",
+      details: [
+        "With -- CMD the mappings live as long as CMD, whose exit status becomes portmap's own; 125 is portmap's failure,"
+          + " 126 and 127 say that CMD could not be run."
+      ],
       options: [
         OptionDefinition(
           name: "--to",
@@ -97,6 +107,11 @@ enum CommandTable {
         "alloc --netns NAME [--bridge NAME] [--subnet CIDR]",
       ],
       summary: "reserve ports that no other process can take, or an address",
+      details: [
+        "With -- CMD the ports live as long as CMD, whose exit status becomes portmap's own. CMD finds the sockets from"
+          + " descriptor 3 on as with systemd (LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES), the first port in PORT, all in"
+          + " PORTMAP_PORTS."
+      ],
       options: [
         OptionDefinition(name: "--count", short: "-c", value: "N", help: "how many of each (default: 1)"),
         hostIP, range,
@@ -149,7 +164,7 @@ enum CommandTable {
     CommandDefinition(
       name: "repair",
       synopsis: ["repair [-n]"],
-      summary: "make them agree again",
+      summary: "put back what is missing, take away what nothing has",
       options: [dryRun],
       run: RepairCommand.run
     ),

@@ -26,6 +26,7 @@ enum Run {
     guard let name = words.first else {
       throw Failure.usage("expected a command", hint: "portmap --help lists them")
     }
+    if name == "help", words.count > 1 { return try dispatch([words[1], "--help"]) }
     if name == "--help" || name == "-h" || name == "help" { return try Output.write(Help.overview) }
     if name == "--version" { return try Output.write("portmap \(CommandTable.version)\n") }
     guard let command = CommandTable.command(name) else {

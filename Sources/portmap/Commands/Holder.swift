@@ -36,6 +36,8 @@ final class Holder: EventHandler {
       return 2
     }
     signal(SIGPIPE, SIG_IGN)
+    // Started by way of /proc/self/exe, it would be called `exe`.
+    _ = clinux_set_process_name("portmap")
     // In a user namespace there may be no such user; it then stays the one that it is, without any power.
     if user != 0, clinux_become(user) != 0, errno != EINVAL { return 1 }
     guard clinux_drop_capabilities() == 0, clinux_set_no_new_privileges() == 0 else { return 1 }

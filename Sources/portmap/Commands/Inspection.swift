@@ -214,6 +214,12 @@ extension Mapping {
 extension Reservation {
   /// What its background process knows of it.
   var lease: Lease {
-    Lease(id: id, transport: transport, hostIP: hostIP, ports: PortRange(first: port, count: 1) ?? .unknown)
+    Lease(
+      id: id,
+      transport: transport,
+      hostIP: hostIP,
+      ports: PortRange(first: port, count: 1) ?? .unknown,
+      isLent: lent
+    )
   }
 }

@@ -79,6 +79,11 @@ struct MapOptions {
 
   private func checkModes(_ texts: [String]) throws(Failure) {
     guard mode == .noProxy else { return }
+    if let to, IPAddress(to)?.isLoopback ?? false {
+      throw .usage(
+        "\(to): a loopback backend is reached through the proxy alone, which --no-proxy leaves out"
+      )
+    }
     for (spec, text) in zip(specs, texts) where hosts(of: spec).contains(where: \.isLoopback) {
       throw .usage(
         "'\(text)': a loopback address is reached through the proxy alone, which --no-proxy leaves out"

@@ -33,6 +33,9 @@ extension Draft {
       let port = lease.ports == .unknown ? "a free port" : "\(lease.ports)"
       preview.add(comment: "hold \(lease.hostIP.prefix)\(port)\(lease.transport.suffix)")
     }
+    if leases.contains(where: { $0.lease.ports == .unknown }), !change.isEmpty {
+      preview.add(comment: "0 stands for the port that will be chosen")
+    }
     preview.add(change)
     for (namespace, commands) in linkCommands { preview.add(commands, inNamespace: namespace) }
     preview.add(forwarding)

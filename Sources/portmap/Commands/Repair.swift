@@ -90,9 +90,9 @@ struct Repair {
     try DescriptorLimit.makeRoom(for: missing.reduce(0) { $0 + $1.ports.count })
     for lease in missing {
       do {
-        leases.append(
-          (lease, try lease.ports.ports.map { try PortSocket.reserve(lease.transport, lease.hostIP, $0) })
-        )
+        let sockets = try lease.ports.ports.map { try PortSocket.reserve(lease.transport, lease.hostIP, $0) }
+        if lease.isLent { try sockets.forEach(PortSocket.lend) }
+        leases.append((lease, sockets))
       } catch let error as SystemError {
         failures.append(
           AllocationError.lost(port: error.subject ?? "", lease.transport, lease.ports.first, error)

@@ -5,11 +5,8 @@ enum RepairCommand {
       throw Failure.usage("repair takes no operand ('\(operand)')")
     }
     if context.dryRun {
-      let problems = try Failure.wrapping("repair") { () -> [Problem] in
-        let workspace = try Workspace.open(context)
-        return try Inspection(workspace: workspace).problems()
-      }
-      return try show(problems.map { "would mend \($0.subject): \($0.problem)" }, context)
+      let lines = try Failure.wrapping("repair") { try preview(context) }
+      return try show(lines, context)
     }
     try Failure.wrapping("repair") {
       let (workspace, salvaged) = try Salvage.open(context)
@@ -22,6 +19,20 @@ enum RepairCommand {
         throw Failure(.failed, "\(repair.failures.count) of the differences could not be mended")
       }
     }
+  }
+
+  /// Each difference as a comment, and the rules that would be put in order.
+  private static func preview(_ context: Context) throws -> [String] {
+    let workspace = try Workspace.open(context)
+    let inspection = Inspection(workspace: workspace)
+    var lines = try inspection.problems().map { "# \($0.subject): \($0.problem)" }
+    guard NetAdmin.isHeld else { return lines }
+    let firewall = try workspace.firewall()
+    for family in IPAddress.Family.allCases where firewall.isInstalled && firewall.serves(family) {
+      let text = try inspection.comparison(family, firewall).0.repairText
+      if !text.isEmpty { lines.append(firewall.shown(family, text)) }
+    }
+    return lines
   }
 
   private static func show(_ lines: [String], _ context: Context) throws {

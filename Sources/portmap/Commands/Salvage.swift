@@ -89,7 +89,8 @@ enum Salvage {
           transport: lease.transport,
           hostIP: lease.hostIP,
           port: lease.ports.first,
-          holder: holder
+          holder: holder,
+          lent: lease.isLent
         )
       )
       return

@@ -21,7 +21,7 @@ enum UnmapCommand {
       }
       if !context.dryRun { try release.carryOut() }
       guard missing.isEmpty || arguments.has("--if-exists") else {
-        throw Failure(.nothingMatched, missing.map(\.absence).joined(separator: "; "))
+        throw Failure(.nothingMatched, missing.joined(separator: "; "))
       }
     }
   }
@@ -30,31 +30,26 @@ enum UnmapCommand {
     _ targets: [(text: String, target: Target)],
     all: Bool,
     in state: State
-  ) throws -> (Match, missing: [Target]) {
+  ) throws -> (Match, missing: [String]) {
     if all { return (state.everything, []) }
     var match = Match()
-    var missing: [Target] = []
+    var missing: [String] = []
     for (_, target) in targets {
       let found = state.match(target)
       match.formUnion(found)
-      if found.isEmpty || state.isPartial(found, of: target) { missing.append(target) }
+      missing += state.absences(of: target, in: found)
     }
     return (match, missing)
   }
 }
 
 extension State {
-  /// Whether a target that names two transports has been found for one of them only.
-  fileprivate func isPartial(_ match: Match, of target: Target) -> Bool {
-    let wanted: [Transport]
-    switch target {
-    case .ports(let spec): wanted = spec.transports.transports
-    case .spec(let spec): wanted = spec.transports.transports
-    default: return false
-    }
+  /// What a target named that is nowhere, in words: all of it, or one of its transports.
+  fileprivate func absences(of target: Target, in match: Match) -> [String] {
+    guard !match.isEmpty else { return [target.absence] }
     let found =
       mappings.filter { match.mappings.contains($0.id) }.map(\.transport)
       + reservations.filter { match.reservations.contains($0.id) }.map(\.transport)
-    return !Set(wanted).isSubset(of: found)
+    return target.transports.filter { !found.contains($0) }.map { target.absence(of: [$0]) }
   }
 }

@@ -19,6 +19,7 @@ final class Workspace {
   static func open(_ context: Context) throws -> Workspace {
     if context.dryRun { return try preview(context) }
     let workspace = try inspect(context)
+    workspace.file.removeHalfWritten()
     try workspace.finishIntent()
     try workspace.releaseAbandoned()
     return workspace

@@ -96,6 +96,11 @@ struct Firewall {
     return SavedRules(text)
   }
 
+  /// The command for `restore` as a person could paste it.
+  func shown(_ family: IPAddress.Family, _ text: String) -> String {
+    ProgramRunner.shown(program(family, "restore"), Self.restoreOptions, text)
+  }
+
   /// Hands text to iptables-restore; nothing happens without any.
   func restore(_ family: IPAddress.Family, _ text: String) throws {
     guard !text.isEmpty else { return }

@@ -2,7 +2,7 @@
 /// rules that are there now.
 ///
 /// All are listed once, those to the mapping's ports at the host's own addresses are picked out, and just these are
-/// deleted, in one call: a deletion by port alone would cut strangers' flows that only pass through.
+/// deleted, in few calls: a deletion by port alone would cut strangers' flows that only pass through.
 struct Flows {
   let runner: ProgramRunner
   let lock: Descriptor?
@@ -16,21 +16,18 @@ struct Flows {
     let matching = Self.flows(in: try listing()).filter { flow in
       isLocal(flow.destination) && filters.contains { $0.matches(flow) }
     }
-    guard !matching.isEmpty else { return true }
-    let commands = matching.map { flow in
-      let family = flow.destination.family == .v4 ? "ipv4" : "ipv6"
-      return "-D -f \(family) -p \(flow.transport.rawValue) -s \(flow.source) -d \(flow.destination)"
-        + " --sport \(flow.sourcePort) --dport \(flow.destinationPort)\n"
+    let commands = Set(matching.map(\.deletion)).sorted()
+    for start in stride(from: 0, to: commands.count, by: Self.deletionsPerCall) {
+      let part = commands[start..<min(start + Self.deletionsPerCall, commands.count)]
+      // Its status says that a flow was gone already, too: that is no failure.
+      _ = try runner.run(unchecked: "conntrack", ["--load-file"], text: part.joined(), input: lock)
     }
-    // Its status says that a flow was gone already, too: that is no failure.
-    _ = try runner.run(
-      unchecked: "conntrack",
-      ["--load-file"],
-      text: commands.joined(),
-      input: lock
-    )
     return true
   }
+
+  /// Each deletion makes conntrack go through the whole table, 10 ms and more: this many end well within the time that
+  /// a program has.
+  private static let deletionsPerCall = 250
 
   /// All flows of the namespace. The kernel's own file is read in a hundredth of the time that `conntrack -L` takes,
   /// which has a lock for each bucket of its table; not every kernel has the file.
@@ -49,6 +46,12 @@ struct Flows {
     let destination: IPAddress
     let sourcePort: UInt16
     let destinationPort: UInt16
+
+    /// What tells conntrack to delete the flow, and all others to the same port of the same address with it.
+    fileprivate var deletion: String {
+      let family = destination.family == .v4 ? "ipv4" : "ipv6"
+      return "-D -f \(family) -p \(transport.rawValue) -d \(destination) --dport \(destinationPort)\n"
+    }
   }
 
   /// Reads lines of `conntrack -L`, or of /proc/net/nf_conntrack, which have the family in front; the first tuple of

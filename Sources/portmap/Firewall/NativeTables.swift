@@ -96,17 +96,20 @@ private indirect enum JSON: Decodable {
     if case .string(let text) = self { text } else { nil }
   }
 
+  /// The nearest port number, whatever the number.
+  private static func port(_ number: Double) -> UInt16 { UInt16(max(0, min(number, Double(UInt16.max)))) }
+
   /// The ports that the value stands for: a number, a range, a set of them.
   func contains(_ ports: PortRange) -> Bool {
     switch self {
     case .number(let number):
-      return PortRange(first: UInt16(clamping: Int(number)), count: 1)?.overlaps(ports) ?? false
+      return PortRange(first: Self.port(number), count: 1)?.overlaps(ports) ?? false
     case .array(let values): return values.contains { $0.contains(ports) }
     case .object(let members):
       if case .array(let ends)? = members["range"], ends.count == 2, case .number(let low) = ends[0],
         case .number(let high) = ends[1]
       {
-        return PortRange(first: UInt16(clamping: Int(low)), last: UInt16(clamping: Int(high)))?.overlaps(
+        return PortRange(first: Self.port(low), last: Self.port(high))?.overlaps(
           ports
         ) ?? false
       }

@@ -6,6 +6,8 @@ struct Lease: Equatable, Sendable {
   let transport: Transport
   let hostIP: HostAddress
   let ports: PortRange
+  /// Whether it is bound without listening, for a server that binds the port itself.
+  var isLent = false
   /// Nil for a reservation.
   var backend: Backend?
 

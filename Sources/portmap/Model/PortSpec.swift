@@ -103,7 +103,9 @@ enum SpecText {
     guard let address = hostAddress(parts[0]), address.family == .v4 else {
       throw SpecError(
         text: text,
-        expected: "a unicast IPv4 address, or an IPv6 one in brackets, before the port"
+        expected: portsBehind == 1
+          ? "[HOST_IP:]PORT[-END][/PROTO], a port without a backend"
+          : "a unicast IPv4 address, or an IPv6 one in brackets, before the port"
       )
     }
     return (.one(address), body[parts[1].startIndex...])

@@ -27,7 +27,7 @@ struct ReservationSpec: Equatable, Sendable {
     } else {
       throw SpecError(
         text: text,
-        expected: "[HOST_IP:]PORT[-END][/PROTO] with ports 0-65535, a range ascending"
+        expected: "[HOST_IP:]PORT[-END][/PROTO] with ports 0-65535, a range ascending, and no backend"
       )
     }
   }

@@ -23,9 +23,15 @@ final class FlowBuffers {
       if let fresh, fresh != MAP_FAILED { memory = fresh }
     }
     guard let memory else { fatalError("mmap: \(String(cString: strerror(errno)))") }
-    let count = leftoverBytes > Self.leftoverLimit ? Self.smallRead : Self.size
+    let count = isCrowded ? Self.smallRead : Self.size
     return UnsafeMutableRawBufferPointer(start: memory, count: count)
   }
+
+  /// Whether flows keep more than they should.
+  var isCrowded: Bool { leftoverBytes > Self.leftoverLimit }
+
+  /// Counts bytes that a flow keeps by itself, or, below 0, has given up.
+  func keep(_ count: Int) { leftoverBytes += count }
 
   /// Keeps a copy of bytes that could not be written at once.
   func leftover(_ bytes: UnsafeRawBufferPointer) -> Leftover {

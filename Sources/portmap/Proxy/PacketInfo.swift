@@ -72,7 +72,7 @@ struct ControlWriter {
     }
   }
 
-  private mutating func append(
+  mutating func append(
     _ level: Int32,
     _ type: Int32,
     _ size: Int,

@@ -4,7 +4,7 @@ import Glibc
 struct ProxyRoute: Sendable {
   let transport: Transport
   let backend: SocketAddress
-  /// The header that each connection begins with; has no meaning for udp.
+  /// The header that each TCP connection begins with; has no meaning for the others.
   var proxyProtocol: ProxyProtocol?
   /// Seconds without traffic in either direction after which a udp client is forgotten.
   var udpTimeout = 90

@@ -31,11 +31,18 @@ enum SocketConstant {
   static let udpSegment: Int32 = 103
   static let udpGRO: Int32 = 104
   static let solUDP: Int32 = 17
-  static let solSCTP: Int32 = 132
-  static let sctpNoDelay: Int32 = 3
   static let ipPacketInfo: Int32 = 8
   static let ipv6ReceivePacketInfo: Int32 = 49
   static let ipv6PacketInfo: Int32 = 50
+  // <linux/sctp.h>: options, control messages, a flag of a message.
+  static let solSCTP: Int32 = 132
+  static let sctpInitMessage: Int32 = 2
+  static let sctpNoDelay: Int32 = 3
+  static let sctpStatus: Int32 = 14
+  static let sctpReceiveReceiveInfo: Int32 = 32
+  static let sctpSendInfo: Int32 = 2
+  static let sctpReceiveInfo: Int32 = 3
+  static let sctpUnordered: UInt16 = 1
 }
 
 extension Descriptor {
@@ -71,6 +78,7 @@ extension Descriptor {
     // What was not delayed on the way in is not to be delayed on the way out.
     if transport == .sctp {
       setOption(SocketConstant.solSCTP, SocketConstant.sctpNoDelay, 1)
+      setOption(SocketConstant.solSCTP, SocketConstant.sctpReceiveReceiveInfo, 1)
     } else {
       setOption(Int32(IPPROTO_TCP), TCP_NODELAY, 1)
       // Urgent bytes stay where they are in the stream: nobody here could tell whom they are urgent to.

@@ -43,16 +43,12 @@ struct TCPFlow {
   var writable = false
   /// Set once the source has reported its end or an error: a short read then does not mean that nothing is left.
   var readsToTheEnd = false
-  /// Cleared where splice does not work: on SCTP, and on a stream with an urgent byte, at which it would stop.
-  var mayUsePipe: Bool
+  /// Cleared where splice does not work: on a stream with an urgent byte, at which it would stop.
+  var mayUsePipe = true
   private var stage = Stage.moving
   private var leftover: Leftover?
   private var pipe: Pipe?
   private var largeReadsInARow = 0
-
-  init(mayUsePipe: Bool) {
-    self.mayUsePipe = mayUsePipe
-  }
 
   var hasEnded: Bool { stage == .ended }
 

@@ -1,7 +1,7 @@
 import CLinux
 import Glibc
 
-// Connections of all stream frontends: accepting them, keeping count, and doing without descriptors.
+// Connections of all stream frontends, TCP's and SCTP's: accepting them, keeping count, and doing without descriptors.
 //
 // A connection takes two descriptors. The one for the backend is opened before accept is called and kept for the
 // next client when there is none, so that a client is accepted only when it can be served. When either cannot be
@@ -20,7 +20,7 @@ final class TCPRelay {
   let buffers = FlowBuffers()
   /// Connections that may be open at once; the server adjusts it to what it serves.
   var limit = Int.max
-  private var connections: [TCPConnection] = []
+  private var connections: [StreamConnection] = []
   private var paused: [TCPFrontend] = []
   private var spare: (socket: Descriptor, family: IPAddress.Family, transport: Transport)?
   private var retryIsSet = false
@@ -34,6 +34,7 @@ final class TCPRelay {
   func serve(_ frontend: TCPFrontend) throws(SystemError) {
     try frontend.socket.setNonBlocking()
     frontend.socket.setStreamOptions(frontend.route.transport)
+    if frontend.route.transport == .sctp { frontend.socket.askForStreams(.ofFrontend) }
     try frontend.resume()
   }
 
@@ -70,7 +71,7 @@ final class TCPRelay {
   }
 
   /// Called by a connection that has closed itself.
-  func ended(_ connection: TCPConnection) {
+  func ended(_ connection: StreamConnection) {
     guard let last = connections.popLast() else { return }
     if last !== connection {
       connections[connection.index] = last
@@ -102,7 +103,10 @@ final class TCPRelay {
   }
 
   private func open(_ client: Descriptor, _ backend: Descriptor, _ frontend: TCPFrontend) {
-    let connection = TCPConnection(client: client, backend: backend, frontend: frontend, relay: self)
+    let connection =
+      frontend.route.transport == .sctp
+      ? SCTPConnection(client: client, backend: backend, frontend: frontend, relay: self)
+      : TCPConnection(client: client, backend: backend, frontend: frontend, relay: self)
     guard connection.open(frontend.route) else { return }
     connection.index = connections.count
     connections.append(connection)

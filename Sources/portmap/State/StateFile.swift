@@ -71,6 +71,9 @@ struct StateFile {
     try keepSpare(for: bytes.count, required: !mayUseSpare)
   }
 
+  /// Deletes what a command that was killed while it wrote has left.
+  func removeHalfWritten() { unlinkat(folder.descriptor.raw, Self.newName, 0) }
+
   private func replace(with bytes: [UInt8]) throws {
     let path = "\(folder.path)/\(Self.newName)"
     unlinkat(folder.descriptor.raw, Self.newName, 0)

@@ -8,8 +8,8 @@ enum Tools {
   }
 
   private static let names = [
-    "conntrack", "ip", "ip6tables", "ip6tables-save", "iptables", "iptables-save", "setpriv", "sh", "sysctl",
-    "unshare",
+    "conntrack", "ip", "ip6tables", "ip6tables-legacy", "ip6tables-save", "iptables", "iptables-legacy",
+    "iptables-save", "prlimit", "setpriv", "sh", "ss", "sysctl", "unshare",
   ]
 
   private static let found: Result<[String: String], Missing> = {
