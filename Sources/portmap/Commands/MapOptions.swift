@@ -41,10 +41,11 @@ struct MapOptions {
     if !hostAddresses.isEmpty, let spec = specs.firstIndex(where: { $0.hostAddress != .every }) {
       throw Failure.usage("--host-ip is for specs without an address, not for '\(arguments.operands[spec])'")
     }
-    if arguments.has("--to"), arguments.has("--bridge") {
-      throw Failure.usage("--bridge is where an address is taken from, and --to names one already")
-    }
     to = arguments.value("--to") ?? context.variable("PORTMAP_TO")
+    if to != nil, arguments.has("--bridge") {
+      let source = arguments.has("--to") ? "--to" : "PORTMAP_TO"
+      throw Failure.usage("--bridge is where an address is taken from, and \(source) names one already")
+    }
     if let to, SpecText.backendAddress(to) == nil, !Identifier.isName(to) {
       throw Failure.usage(
         "invalid backend '\(to)': expected a unicast address, or the name of an address or a namespace"
