@@ -125,6 +125,11 @@ import Testing
       #expect(Help.overview.contains("  \(command.name) "))
       let text = Help.text(command)
       for option in command.allOptions { #expect(text.contains(option.name)) }
+      // What stands for an operand is explained.
+      let operands = Set(command.synopsis.flatMap { $0.split { !$0.isLetter } })
+      for operand in operands.intersection(["SPEC", "PORTSPEC", "TARGET"]) {
+        #expect(text.contains("A \(operand) is "), "\(command.name)")
+      }
     }
   }
 
