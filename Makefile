@@ -18,9 +18,10 @@ if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -qq && \
 endef
 
 TOOLS = iptables:iptables ip:iproute2 conntrack:conntrack
-# What the demo, the examples and the recipes use.
+# What the demo and the examples use, and what more the recipes do.
 EXAMPLES = busybox:busybox curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base pkill:procps python3:python3 \
   systemd-socket-activate:systemd
+RECIPES = pytest-3:python3-pytest yq:yq
 SHELLS = zsh:zsh fish:fish
 
 .PHONY: build
@@ -29,7 +30,7 @@ build:
 
 .PHONY: test
 test: lint build
-	$(call need,$(TOOLS) $(EXAMPLES) $(SHELLS) unshare:util-linux ss:iproute2 sysctl:procps dpkg-deb:dpkg haproxy:haproxy \
+	$(call need,$(TOOLS) $(EXAMPLES) $(RECIPES) $(SHELLS) unshare:util-linux ss:iproute2 sysctl:procps dpkg-deb:dpkg haproxy:haproxy \
 	  ufw:ufw)
 	swift build --build-tests
 	PORTMAP_BINARY=$(CURDIR)/$(BINARY) swift test
