@@ -41,6 +41,7 @@ test-vm: build
 	$(call need,$(TOOLS) qemu-system-x86_64:qemu-system-x86 cpio:cpio depmod:kmod setpriv:util-linux)
 	Tests/VM/run $(BINARY) .build/vm
 
+# In the manual .Ql quotes the rest of its line, another .Ql too: that shows as two quotes in a row.
 .PHONY: lint
 lint:
 	$(call need,$(SHELLS) shellcheck:shellcheck mandoc:mandoc)
@@ -48,6 +49,7 @@ lint:
 	bash -n completions/portmap.bash && zsh -n completions/_portmap && fish -n completions/portmap.fish
 	shellcheck completions/portmap.bash packaging/* $$(grep -lrE "^#!.*bash|shellcheck shell" recipes)
 	! mandoc -T lint man/portmap.8 2>/dev/null | grep -v 'referenced manual not found'
+	! mandoc -T ascii man/portmap.8 2>/dev/null | grep "''"
 
 .PHONY: demo
 demo: build

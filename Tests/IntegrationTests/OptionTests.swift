@@ -51,6 +51,18 @@ import Testing
     }
   }
 
+  @Test(arguments: [
+    (["lst"], "did you mean list?"), (["map", "--too", "10.99.0.2", "80"], "did you mean --to?"),
+    (["--json", "list"], "portmap --help lists them"),
+    (["map", "80", "10.99.0.2"], "the backend goes with --to"),
+  ])
+  func hints(_ arguments: [String], _ hint: String) throws {
+    try withHost { portmap, _ in
+      let outcome = try portmap.run(arguments, status: 2)
+      #expect(outcome.stderr.hasSuffix("\nhint: \(hint)\n"), "\(outcome)")
+    }
+  }
+
   /// What the environment names is given, too.
   @Test func aBridgeBesideABackend() throws {
     try withHost { portmap, _ in

@@ -17,6 +17,12 @@ struct MapOptions {
     guard !arguments.operands.isEmpty else {
       throw Failure.usage("map needs a spec", hint: "portmap map 8080:80")
     }
+    if let address = arguments.operands.first(where: { IPAddress($0) != nil }) {
+      throw Failure.usage(
+        "invalid spec '\(address)': expected a port, not an address",
+        hint: "the backend goes with --to"
+      )
+    }
     specs = try arguments.operands.map { text throws(SpecError) in try PortSpec(text) }
     let noProxy = arguments.has("--no-proxy")
     let proxyOnly = arguments.has("--proxy-only")
