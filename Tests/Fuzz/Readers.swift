@@ -31,7 +31,7 @@ enum Readers {
 
   /// The state file, and all that commands work out from it before they look at anything else.
   static func state(_ bytes: [UInt8]) {
-    guard let state = try? StateFile.decode(bytes, path: "/state.json") else { return }
+    guard let state = try? StateFile.decode(Data(bytes), path: "/state.json") else { return }
     guard let written = try? StateFile.encode(state),
       let again = try? StateFile.decode(written, path: "/again")
     else {

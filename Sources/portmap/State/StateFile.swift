@@ -16,8 +16,12 @@ struct StateFile {
   func read() throws -> State {
     let fresh = Self.fresh
     guard let file = try folder.open(file: Self.name, flags: O_RDONLY) else { return fresh }
-    let bytes = try Files.contents(of: file)
-    let state = try Self.decode(bytes, path: "\(folder.path)/\(Self.name)")
+    // Blocks as large as the state come and go: to get fresh pages from the kernel for each takes longer than to fill
+    // them.
+    _ = mallopt(M_MMAP_THRESHOLD, 64 << 20)
+    _ = mallopt(M_TRIM_THRESHOLD, 64 << 20)
+    let data = try FileHandle(fileDescriptor: file.raw, closeOnDealloc: false).readToEnd() ?? Data()
+    let state = try Self.decode(data, path: "\(folder.path)/\(Self.name)")
     return state.netnsCookie == fresh.netnsCookie && state.bootID == fresh.bootID ? state : fresh
   }
 
@@ -27,33 +31,32 @@ struct StateFile {
   /// Reads the text of a state file.
   ///
   /// - Throws: StateError with `path` where it is damaged or of a newer version.
-  static func decode(_ bytes: [UInt8], path: String) throws(StateError) -> State {
-    struct Version: Decodable { let version: Int }
+  static func decode(_ data: Data, path: String) throws(StateError) -> State {
     let decoder = JSONDecoder()
-    let data = Data(bytes)
+    let state = Result { try decoder.decode(State.self, from: data) }
+    // Whatever a newer version may have changed, this stands where it did.
+    struct Version: Decodable { let version: Int }
+    let version = (try? state.get().version) ?? (try? decoder.decode(Version.self, from: data).version)
+    if let version, version > State.currentVersion {
+      throw StateError(
+        path: path,
+        problem: "it is of version \(version); this portmap knows version \(State.currentVersion)"
+      )
+    }
     do {
-      let found = try decoder.decode(Version.self, from: data).version
-      guard found <= State.currentVersion else {
-        throw StateError(
-          path: path,
-          problem: "it is of version \(found); this portmap knows version \(State.currentVersion)"
-        )
-      }
-      return try decoder.decode(State.self, from: data)
-    } catch let error as StateError {
-      throw error
+      return try state.get()
     } catch {
       throw StateError(
         path: path,
-        problem: bytes.isEmpty ? "it is empty" : "it is damaged: \(Self.words(error))"
+        problem: data.isEmpty ? "it is empty" : "it is damaged: \(Self.words(error))"
       )
     }
   }
 
-  static func encode(_ state: State) throws -> [UInt8] {
+  static func encode(_ state: State) throws -> Data {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    return Array(try encoder.encode(state))
+    return try encoder.encode(state)
   }
 
   /// Replaces the file, so that a reader, and whoever comes after a crash, finds the old state or the new one.
@@ -74,14 +77,14 @@ struct StateFile {
   /// Deletes what a command that was killed while it wrote has left.
   func removeHalfWritten() { unlinkat(folder.descriptor.raw, Self.newName, 0) }
 
-  private func replace(with bytes: [UInt8]) throws {
+  private func replace(with bytes: Data) throws {
     let path = "\(folder.path)/\(Self.newName)"
     unlinkat(folder.descriptor.raw, Self.newName, 0)
     do {
       guard let file = try folder.open(file: Self.newName, flags: O_WRONLY | O_CREAT | O_EXCL) else {
         throw StateError(path: path, problem: "the folder was deleted meanwhile")
       }
-      try Files.write(bytes, to: file, about: path)
+      try bytes.withUnsafeBytes { try Files.write($0, to: file, about: path) }
       try syscall("fsync", about: path) { fsync(file.raw) }
       let raw = folder.descriptor.raw
       try syscall("rename", about: path) { renameat(raw, Self.newName, raw, Self.name) }
