@@ -74,6 +74,14 @@ import Testing
 @Suite struct FlowsTests {
   private func flow(_ line: String) throws -> Flows.Flow? { Flows.flows(in: line).first }
 
+  @Test(arguments: [
+    ("6.18.5", true), ("6.16.0-rc1", true), ("7.0", true), ("10.2-generic", true),
+    ("6.15.11", false), ("6.1.0-28-amd64", false), ("5.15.0-generic", false), ("6", false), ("", false),
+  ])
+  func kernelsWhoseFileIsWhole(release: String, isWhole: Bool) {
+    #expect(Flows.isFileWhole(release) == isWhole)
+  }
+
   @Test func linesOfConntrack() throws {
     let text = """
       udp      17 29 src=10.99.0.1 dst=10.99.0.2 sport=44224 dport=53 [UNREPLIED] src=10.99.0.2 dst=10.99.0.1 sport=53 dport=44224 mark=0 use=1
