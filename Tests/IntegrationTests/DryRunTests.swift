@@ -88,7 +88,7 @@ extension Snapshot {
   /// The same with every id alike.
   fileprivate var withoutIDs: Snapshot {
     func plain(_ lines: [String]) -> [String] {
-      lines.map { $0.replacing(#/\b[a-f][0-9a-f]{7}\b/#, with: "ID") }
+      lines.map { $0.replacing(#/([:-])[a-f][0-9a-f]{7}\b/#) { "\($0.1)ID" } }
     }
     return Snapshot(rules: plain(rules), rules6: plain(rules6), links: plain(links))
   }
