@@ -85,7 +85,7 @@ struct Failure: Error {
       self.init(
         .failed,
         "\(cannot): the rules that are there were made with iptables (\(from)), but iptables is now (\(to))",
-        hint: "switch iptables back, or unmap everything with it first"
+        hint: "switch iptables back, or move the rules with portmap repair"
       )
     default: self.init(.failed, "\(cannot): \(error)")
     }
