@@ -151,6 +151,34 @@ import Testing
     #expect(!FileManager.default.fileExists(atPath: run + "/portmap/state.json"))
   }
 
+  /// A namespace of the same name, and often of the same inode, is another one all the same.
+  @Test(arguments: [false, true])
+  func aNamespaceMadeAgain(withFolder: Bool) throws {
+    let cleanup = Cleanup()
+    defer { cleanup.run() }
+    let folder = try makeFolder(cleanup)
+    let host = try Namespace("h", cleanup)
+    let made =
+      ["add eth0 type bridge", "set eth0 up"].map { "link \($0)" } + ["addr add 10.99.0.1/24 dev eth0"]
+    var portmap = Portmap(host, state: withFolder ? folder + "/state" : "", cleanup)
+    portmap.prefix = ["unshare", "--mount", "sh", "-c", "mount --bind \"$0\" /run && exec \"$@\"", folder]
+    try host.ip(batch: made)
+    let before = try host.snapshot()
+    let old = try #require(try portmap.map("8080:80", "--to", "10.99.0.2").first)
+    try portmap("alloc", "--ip", "--name", "web")
+    // It keeps the old namespace alive.
+    let pid = try #require(old.pid)
+    cleanup.add { kill(pid, SIGKILL) }
+    try run(["ip", "netns", "del", host.name])
+    try run(["ip", "netns", "add", host.name])
+    try host.ip(batch: ["link set lo up"] + made)
+    #expect(try portmap.list().isEmpty)
+    #expect(try portmap("map", "8080:80", "--to", "10.99.0.3").stdout == "8080->10.99.0.3:80\n")
+    #expect(try portmap.list().mappings.map(\.backendIP) == ["10.99.0.3"])
+    try portmap("unmap", "--all")
+    try host.expectUnchanged(before)
+  }
+
   @Test func aStateOfAnotherNamespaceHoldsNothing() throws {
     try withHost { portmap, _ in
       try portmap("alloc", "8080")

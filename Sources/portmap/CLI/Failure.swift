@@ -152,6 +152,8 @@ struct Failure: Error {
     case .notABridge(let name): self.init(.failed, "\(cannot): \(name) is not a bridge")
     case .bridgeWithoutIPv4(let name): self.init(.failed, "\(cannot): bridge \(name) has no IPv4 address")
     case .noSuchNamespace(let name): self.init(.failed, "\(cannot): there is no network namespace \(name)")
+    case .ownNamespace(let name):
+      self.init(.failed, "\(cannot): \(name) is the network namespace that portmap itself is in")
     case .noFreeNetwork:
       self.init(
         .conflict,
