@@ -38,6 +38,29 @@ import Testing
     }
   }
 
+  @Test func eachHasABridgeOfItsOwn() throws {
+    try withServers { topology in
+      let before = try topology.host.snapshot()
+      let first = topology.portmap
+      var second = first
+      second.state += "-2"
+      let guests = [try Namespace("p", topology.cleanup), try Namespace("q", topology.cleanup)]
+      #expect(try first("alloc", "--netns", guests[0].name).stdout == "172.16.42.2\n")
+      #expect(try second("alloc", "--netns", guests[1].name).stdout == "10.0.42.2\n")
+      // The other's bridge is one like any other to it, and does not become its own.
+      try second("alloc", "--ip", "--bridge", "portmap0")
+      #expect(try second("alloc", "--ip").stdout == "10.0.42.3\n")
+      for guest in guests {
+        #expect(try guest.ask(.tcp, Address.outside, 9000).peer == Address.host)
+      }
+      try first("unmap", "--all")
+      #expect(try second.list("10.0.42.2").addresses.map(\.bridge) == ["portmap1"])
+      #expect(try guests[1].ask(.tcp, Address.outside, 9000).peer == Address.host)
+      try second("unmap", "--all")
+      #expect(try topology.host.snapshot() == before)
+    }
+  }
+
   @Test func permissionsOfTheFolder() throws {
     try withHost { portmap, _ in
       try portmap("alloc", "8080")

@@ -104,7 +104,7 @@ struct Guests {
   private func defaultName(_ network: IPRoute) throws -> String {
     for number in 0..<100 {
       let name = "portmap\(number)"
-      if draft.next.bridge(name) != nil { return name }
+      if draft.next.bridge(name)?.isOwn == true { return name }
       guard let alias = try network.link(name)?.ifalias.flatMap({ LinkAlias($0) }),
         alias.owner != workspace.alias().owner
       else { return name }
