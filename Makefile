@@ -41,12 +41,17 @@ test: lint build
 	  for package in *.deb; do dpkg -x "$$package" . && rm "$$package"; done; }
 	swift build --build-tests
 	PORTMAP_BINARY=$(CURDIR)/$(BINARY) swift test
+	@if [ "$$(uname -m)" = x86_64 ] && $(MAKE) --no-print-directory qemu; then $(MAKE) --no-print-directory test-vm; \
+	  else echo "not run: test-vm (SCTP sockets, a second kernel), for there is no qemu for $$(uname -m) to install"; fi
 
 # Debian's kernel in a virtual machine: SCTP sockets, and TCP and UDP on a second kernel.
-.PHONY: test-vm
-test-vm: build
-	$(call need,$(TOOLS) qemu-system-x86_64:qemu-system-x86 cpio:cpio depmod:kmod setpriv:util-linux)
+.PHONY: test-vm qemu
+test-vm: build qemu
+	$(call need,$(TOOLS) cpio:cpio depmod:kmod setpriv:util-linux)
 	Tests/VM/run $(BINARY) .build/vm
+
+qemu:
+	$(call need,qemu-system-x86_64:qemu-system-x86)
 
 .PHONY: lint
 lint:

@@ -31,9 +31,9 @@ enum Readers {
 
   /// The state file, and all that commands work out from it before they look at anything else.
   static func state(_ bytes: [UInt8]) {
-    guard let state = try? StateFile.decode(bytes, path: "/state.json") else { return }
-    guard let written = try? StateFile.encode(state),
-      let again = try? StateFile.decode(written, path: "/again")
+    var coder = StateCoder()
+    guard let state = try? coder.decode(Data(bytes), path: "/state.json") else { return }
+    guard let written = try? coder.encode(state), let again = try? coder.decode(written, path: "/again")
     else {
       return expect(false, "a state that cannot be written and read again")
     }

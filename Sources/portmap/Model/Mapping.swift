@@ -1,6 +1,6 @@
 /// One mapping: ports of the host that lead to as many ports of a backend.
-struct Mapping: Codable, Equatable, Sendable {
-  enum Status: String, Codable, Sendable {
+struct Mapping: Equatable, Sendable {
+  enum Status: String, Sendable {
     case active
     /// Its removal failed half-way: unmapping it again, or `repair`, finishes it.
     case broken
@@ -54,7 +54,7 @@ extension Transport {
 }
 
 /// A port that is held for whoever maps it.
-struct Reservation: Codable, Equatable, Sendable {
+struct Reservation: Equatable, Sendable {
   let id: String
   let transport: Transport
   let hostIP: HostAddress

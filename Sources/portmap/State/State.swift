@@ -98,7 +98,7 @@ struct BridgeRecord: Codable, Equatable, Sendable {
 }
 
 /// A background process that holds sockets.
-struct HolderRecord: Codable, Equatable, Sendable {
+struct HolderRecord: Equatable, Sendable {
   /// Names its control socket, too.
   let id: String
   let process: ProcessIdentity
