@@ -28,18 +28,31 @@ SHELLS = zsh:zsh fish:fish
 build:
 	swift build -c release --product portmap $(STATIC)
 
+# firewalld is unpacked and not installed: where it is installed it closes the machine.
+FIREWALLD = .build/firewalld
+
 .PHONY: test
 test: lint build
 	$(call need,$(TOOLS) $(EXAMPLES) $(RECIPES) $(SHELLS) unshare:util-linux ss:iproute2 sysctl:procps dpkg-deb:dpkg haproxy:haproxy \
-	  ufw:ufw)
+	  ufw:ufw nft:nftables dbus-daemon:dbus-daemon)
+	@/usr/bin/python3 -c 'import dbus, gi' 2>/dev/null || DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends python3-dbus python3-gi >/dev/null
+	@test -e $(FIREWALLD)/usr/sbin/firewalld || { mkdir -p $(FIREWALLD) && cd $(FIREWALLD) && \
+	  apt-get download -qq firewalld python3-firewall python3-nftables && \
+	  for package in *.deb; do dpkg -x "$$package" . && rm "$$package"; done; }
 	swift build --build-tests
 	PORTMAP_BINARY=$(CURDIR)/$(BINARY) swift test
+	@if [ "$$(uname -m)" = x86_64 ] && $(MAKE) --no-print-directory qemu; then $(MAKE) --no-print-directory test-vm; \
+	  else echo "not run: test-vm (SCTP sockets, a second kernel), for there is no qemu for $$(uname -m) to install"; fi
 
 # Debian's kernel in a virtual machine: SCTP sockets, and TCP and UDP on a second kernel.
-.PHONY: test-vm
-test-vm: build
-	$(call need,$(TOOLS) qemu-system-x86_64:qemu-system-x86 cpio:cpio depmod:kmod setpriv:util-linux)
+.PHONY: test-vm qemu
+test-vm: build qemu
+	$(call need,$(TOOLS) cpio:cpio depmod:kmod setpriv:util-linux)
 	Tests/VM/run $(BINARY) .build/vm
+
+qemu:
+	$(call need,qemu-system-x86_64:qemu-system-x86)
 
 # In the manual .Ql quotes the rest of its line, another .Ql too: that shows as two quotes in a row.
 .PHONY: lint

@@ -120,9 +120,10 @@ enum Readers {
     }
   }
 
-  /// `nft --json list ruleset`.
+  /// `nft --json list table …`.
   static func nft(_ bytes: [UInt8]) {
-    _ = NativeTables.problems(in: bytes, Sample.mappings.map(\.1))
+    guard let ruleset = NativeRuleset(bytes) else { return }
+    _ = NativeTables.problems(in: ruleset, Sample.traffic)
   }
 
   private static func expect(_ condition: Bool, _ words: String) {
@@ -146,6 +147,11 @@ enum Sample {
     state.chains = RuleChange.adding(state.batch(1).rules, to: [], layout, serial: 1).chains
     return state
   }()
+
+  static let traffic = NativeTraffic.all(
+    mappings.map(\.1),
+    bridges: Subnet("172.16.42.1/24").map { [("portmap0", $0)] } ?? []
+  )
 
   /// What its rules are, and what goes with them.
   static let wanted = Expectation(state)

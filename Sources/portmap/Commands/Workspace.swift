@@ -83,6 +83,16 @@ final class Workspace {
 
   func firewall() throws -> Firewall { Firewall(runner: runner, lock: try namespaceLock()?.descriptor) }
 
+  /// The kind of iptables that has made rules, and whether it is another one than `iptables` is.
+  func firewall(of recorded: String?) throws -> (Firewall, isOther: Bool) {
+    let firewall = try firewall()
+    let backend = try firewall.backend()
+    guard let recorded, recorded != backend else { return (firewall, false) }
+    let other = firewall.of(backend: recorded)
+    guard other.isInstalled else { throw FirewallError.backendChanged(from: recorded, to: backend) }
+    return (other, true)
+  }
+
   func network() throws -> IPRoute { IPRoute(runner: runner, lock: try namespaceLock()?.descriptor) }
 
   /// Lets other commands go on; nothing can be changed through this workspace afterwards.
@@ -115,7 +125,7 @@ final class Workspace {
 
   func warn(_ message: String) { say(message) }
 
-  /// Makes sure that the rules that are there can be changed: by the same kind of iptables that made them.
+  /// Makes sure that rules can be added to those that are there: by the same kind of iptables that made them.
   func checkFirewallBackend(_ firewall: Firewall) throws {
     let backend = try firewall.backend()
     if let recorded = state.firewallBackend, recorded != backend, !state.chains.isEmpty {

@@ -131,6 +131,8 @@ extension Mapping {
 /// undone, a half-done removal finished.
 struct Intent: Codable, Equatable, Sendable {
   var change = RuleChange()
+  /// What its rules are made with, as in the state: they are taken away with the same, whatever `iptables` is by then.
+  var firewallBackend: String?
   /// Background processes that end.
   var holders: [String] = []
   /// What single processes let go of.
