@@ -31,9 +31,9 @@ enum Readers {
 
   /// The state file, and all that commands work out from it before they look at anything else.
   static func state(_ bytes: [UInt8]) {
-    guard let state = try? StateFile.decode(bytes, path: "/state.json") else { return }
-    guard let written = try? StateFile.encode(state),
-      let again = try? StateFile.decode(written, path: "/again")
+    var coder = StateCoder()
+    guard let state = try? coder.decode(Data(bytes), path: "/state.json") else { return }
+    guard let written = try? coder.encode(state), let again = try? coder.decode(written, path: "/again")
     else {
       return expect(false, "a state that cannot be written and read again")
     }
@@ -120,9 +120,10 @@ enum Readers {
     }
   }
 
-  /// `nft --json list ruleset`.
+  /// `nft --json list table …`.
   static func nft(_ bytes: [UInt8]) {
-    _ = NativeTables.problems(in: bytes, Sample.mappings.map(\.1))
+    guard let ruleset = NativeRuleset(bytes) else { return }
+    _ = NativeTables.problems(in: ruleset, Sample.traffic)
   }
 
   private static func expect(_ condition: Bool, _ words: String) {
@@ -146,6 +147,11 @@ enum Sample {
     state.chains = RuleChange.adding(state.batch(1).rules, to: [], layout, serial: 1).chains
     return state
   }()
+
+  static let traffic = NativeTraffic.all(
+    mappings.map(\.1),
+    bridges: Subnet("172.16.42.1/24").map { [("portmap0", $0)] } ?? []
+  )
 
   /// What its rules are, and what goes with them.
   static let wanted = Expectation(state)

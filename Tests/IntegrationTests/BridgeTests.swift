@@ -134,6 +134,16 @@ import Testing
     }
   }
 
+  @Test func theNamespaceItself() throws {
+    try withHost { portmap, host in
+      let before = try host.snapshot()
+      let outcome = try portmap("alloc", "--netns", host.name, status: 1)
+      #expect(outcome.stderr.contains(host.name), "\(outcome)")
+      try host.expectUnchanged(before)
+      #expect(try portmap.list().isEmpty)
+    }
+  }
+
   @Test func onABridgeThatIsNotPortmaps() throws {
     try withTopology { topology in
       let guest = try Namespace("p", topology.cleanup)

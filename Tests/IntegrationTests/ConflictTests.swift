@@ -99,7 +99,8 @@ import Testing
       let before = try topology.host.snapshot()
       for arguments in [
         ["8080:80", "--to", Address.host], ["8080:80", "--to", Address.bridge],
-        ["8080:80", "--to", "nobody"],
+        ["8080:80", "--to", "nobody"], ["8080:80", "--to", "fe80::1"], ["8080:80", "--to", "10.99.0.255"],
+        ["8080:80", "--to", "10.99.0.0", "--proxy-only"],
         ["127.0.0.1:8080:8080", "--to", "127.0.0.1"], ["8080:8080", "--to", "127.0.0.1"],
       ] {
         let outcome = try topology.portmap.run(["map"] + arguments, status: nil)

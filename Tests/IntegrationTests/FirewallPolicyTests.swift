@@ -26,46 +26,22 @@ import Testing
   }
 
   @Test func mappedPortsWorkAndOthersStayShut() throws {
-    try withTopology { topology in
-      let servers = [
-        try topology.web.serveBoth(Address.web, "80-81", name: "web"),
-        try topology.web.serveBoth(Address.web6, "80-81", name: "web"),
-        try topology.host.serveBoth("::", "7000", name: "host"),
-      ]
+    try withServers { topology in
       try closeFirewall(of: topology.host)
       let before = try topology.host.snapshot()
-      try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.web)
-      try topology.portmap("map", "8086:80/tcp+udp", "--to", Address.web6)
-      for transport in Transport.allCases {
-        #expect(try topology.outside.ask(transport, Address.host, 8080).peer == Address.outside)
-        #expect(try topology.outside.ask(transport, Address.host6, 8086).peer == Address.outside6)
-        #expect(try topology.other.ask(transport, Address.host, 8080).name == "web")
-        // Served by the proxy, which INPUT would otherwise drop.
-        #expect(try topology.outside.ask(transport, Address.host6, 8080).peer == Address.bridge)
-        #expect(try topology.outside.ask(transport, Address.host, 8086).peer == Address.bridge6)
-        #expect(try topology.host.ask(transport, "127.0.0.1", 8080).name == "web")
-        // What nobody mapped.
-        for (address, port) in [
-          (Address.host, 7000), (Address.host6, 7000), (Address.web, 80), (Address.web, 81),
-          (Address.web6, 81),
-        ] {
-          let answer = try topology.outside.ask(transport, address, port, timeout: 0.2)
-          #expect(answer.verdict != .answered, "\(answer)")
-        }
-      }
-      try topology.portmap("unmap", "8080", "8080/udp", "8086", "8086/udp")
+      try topology.mapWeb()
+      try topology.expectForwarded()
+      try topology.expectProxied()
+      try topology.expectShut()
+      try topology.unmapWeb()
       #expect(try topology.host.snapshot() == before)
-      withExtendedLifetime(servers) {}
     }
   }
 
   /// The real one, with a copy of the machine's configuration that nobody else sees.
-  @Test func ufwEnabled() throws {
-    try withTopology { topology in
-      let servers = [
-        try topology.web.serveBoth(Address.web, "80-81", name: "web"),
-        try topology.host.serveBoth("::", "7000", name: "host"),
-      ]
+  @Test(arguments: [true, false])
+  func ufwEnabled(first: Bool) throws {
+    try withServers { topology in
       let script = """
         set -e
         mount -t tmpfs tmpfs /mnt
@@ -74,50 +50,37 @@ import Testing
         ufw --force enable
         ufw status
         """
-      let ufw = try topology.host.exec("unshare", "--mount", "sh", "-c", script)
-      #expect(ufw.stdout.contains("Status: active"), "\(ufw)")
-      let before = try topology.host.snapshot()
-      try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.web)
-      for transport in Transport.allCases {
-        #expect(try topology.outside.ask(transport, Address.host, 8080).peer == Address.outside)
-        #expect(try topology.outside.ask(transport, Address.host6, 8080).peer == Address.bridge)
-        #expect(try topology.host.ask(transport, Address.host, 8080).name == "web")
-        #expect(try topology.host.ask(transport, "127.0.0.1", 8080).name == "web")
-        #expect(try topology.other.ask(transport, Address.host, 8080).name == "web")
-        for (address, port) in [(Address.host, 7000), (Address.host6, 7000), (Address.web, 81)] {
-          let answer = try topology.outside.ask(transport, address, port, timeout: 0.2)
-          #expect(answer.verdict != .answered, "\(answer)")
-        }
+      func enable() throws {
+        let ufw = try topology.host.exec("unshare", "--mount", "sh", "-c", script)
+        #expect(ufw.stdout.contains("Status: active"), "\(ufw)")
       }
+      if first { try enable() }
+      let before = try topology.host.snapshot()
+      try topology.mapWeb()
+      let guest = try topology.mappedGuest()
+      if !first { try enable() }
+      try topology.expectForwarded()
+      try topology.expectProxied()
+      try topology.expectMapped(guest)
+      try topology.expectReachesOut(guest)
+      try topology.expectShut()
       try topology.portmap("unmap", "--all")
-      #expect(try topology.host.snapshot() == before)
-      withExtendedLifetime(servers) {}
+      if first { #expect(try topology.host.snapshot() == before) }
+      #expect(try !topology.host.rules().contains { $0.contains("PORTMAP") })
     }
   }
 
   @Test func policiesWithoutAnyException() throws {
-    try withTopology { topology in
-      let servers = [
-        try topology.web.serveBoth(Address.web, "80", name: "web"),
-        try topology.web.serveBoth(Address.web6, "80", name: "web"),
-      ]
+    try withServers { topology in
       for tool in ["iptables", "ip6tables"] {
         for chain in ["INPUT", "FORWARD"] { try topology.host.exec(tool, "-P", chain, "DROP") }
         try topology.host.exec(tool, "-A", "INPUT", "-i", "lo", "-j", "ACCEPT")
       }
       // Without neighbour discovery there is no IPv6 at all.
       try topology.host.exec("ip6tables", "-A", "INPUT", "-p", "ipv6-icmp", "-j", "ACCEPT")
-      try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.web)
-      try topology.portmap("map", "8086:80/tcp+udp", "--to", Address.web6)
-      for transport in Transport.allCases {
-        #expect(try topology.outside.ask(transport, Address.host, 8080).peer == Address.outside)
-        #expect(try topology.outside.ask(transport, Address.host6, 8086).peer == Address.outside6)
-        #expect(try topology.host.ask(transport, Address.host, 8080).name == "web")
-        #expect(try topology.host.ask(transport, "127.0.0.1", 8080).name == "web")
-        #expect(try topology.outside.ask(transport, Address.host6, 8080).name == "web")
-        #expect(try topology.outside.ask(transport, Address.host, 8086).name == "web")
-      }
-      withExtendedLifetime(servers) {}
+      try topology.mapWeb()
+      try topology.expectForwarded()
+      try topology.expectProxied()
     }
   }
 
@@ -134,27 +97,15 @@ import Testing
   }
 
   @Test func portmapsBridgeReachesOutAndIsShutToTheOutside() throws {
-    try withTopology { topology in
+    try withServers { topology in
       try closeFirewall(of: topology.host)
-      let guest = try Namespace("p", topology.cleanup)
-      let portmap = topology.portmap
-      let ip = try portmap("alloc", "--netns", guest.name).lines[0]
-      let servers = [
-        try guest.serveBoth(ip, "80", name: "guest"),
-        try topology.outside.serveBoth(Address.outside, "9000", name: "outside"),
-      ]
-      for transport in Transport.allCases {
-        let answer = try guest.ask(transport, Address.outside, 9000)
-        #expect(answer.name == "outside" && answer.peer == Address.host, "\(answer)")
-        #expect(try topology.outside.ask(transport, ip, 80, timeout: 0.3).verdict != .answered)
-      }
-      try portmap("map", "8080:80/tcp+udp", "--to", guest.name)
-      for transport in Transport.allCases {
-        #expect(try topology.outside.ask(transport, Address.host, 8080).peer == Address.outside)
-        // Mapped or not: only through the mapping.
-        #expect(try topology.outside.ask(transport, ip, 80, timeout: 0.3).verdict != .answered)
-      }
-      withExtendedLifetime(servers) {}
+      let guest = try topology.mappedGuest()
+      try topology.expectMapped(guest)
+      try topology.expectReachesOut(guest)
+      try topology.portmap("unmap", "8090", "8090/udp")
+      // Mapped or not: only through a mapping.
+      try topology.expectShut([(guest.ip, 80)])
+      try topology.expectReachesOut(guest)
     }
   }
 

@@ -5,11 +5,7 @@ import Testing
   typealias Address = Topology.Address
 
   @Test func aSenderThatNeverPauses() throws {
-    try withTopology { topology in
-      let servers = [
-        try topology.web.serve(.udp, Address.web, "80", name: "web"),
-        try topology.other.serve(.udp, Address.other, "80", name: "other"),
-      ]
+    try withServers { topology in
       // Rules of any kind, so that the flow is tracked from its first datagram.
       try topology.portmap("map", "9999:80", "--to", Address.web)
       let first = try topology.outside.startFlooding(Address.host, 8080, until: "web", timeout: 5)
@@ -24,20 +20,17 @@ import Testing
       try topology.portmap("map", "8080:80/udp", "--to", Address.other)
       let end = second.wait()
       #expect(end.lines.last?.hasPrefix("other \(Address.outside) ") == true, "\(end)")
-      withExtendedLifetime(servers) {}
     }
   }
 
   @Test func anUnmappedFlowEnds() throws {
-    try withTopology { topology in
-      let server = try topology.web.serve(.udp, Address.web, "80", name: "web")
+    try withServers { topology in
       try topology.portmap("map", "8080:80/udp", "9999:80", "--to", Address.web)
       #expect(try topology.outside.ask(.udp, Address.host, 8080, "--bind", "192.0.2.2/7777").name == "web")
       try topology.portmap("unmap", "8080/udp")
       #expect(
         try topology.outside.ask(.udp, Address.host, 8080, "--bind", "192.0.2.2/7777").verdict == .refused
       )
-      withExtendedLifetime(server) {}
     }
   }
 
@@ -64,8 +57,7 @@ import Testing
   }
 
   @Test func aSYNToAReservedPort() throws {
-    try withTopology { topology in
-      let server = try topology.web.serve(.tcp, Address.web, "80", name: "web")
+    try withServers { topology in
       try topology.portmap("map", "9999:80", "--to", Address.web)
       try topology.portmap("alloc", "8080")
       let client = try topology.outside.startAsking(.tcp, Address.host, 8080, timeout: 6)
@@ -74,13 +66,11 @@ import Testing
       // By DNAT: the proxy would show the bridge's address.
       let answer = Answer(client.wait())
       #expect(answer.name == "web" && answer.peer == Address.outside, "\(answer)")
-      withExtendedLifetime(server) {}
     }
   }
 
   @Test func datagramsToAReservedPort() throws {
-    try withTopology { topology in
-      let server = try topology.web.serve(.udp, Address.web6, "80", name: "web")
+    try withServers { topology in
       try topology.portmap("map", "9999:80", "--to", Address.web6)
       try topology.portmap("alloc", "8080/udp")
       let client = try topology.outside.startFlooding(Address.host6, 8080, until: "web", timeout: 5)
@@ -88,7 +78,6 @@ import Testing
       try topology.portmap("map", "8080:80/udp", "--to", Address.web6)
       let answer = Answer(client.wait())
       #expect(answer.name == "web" && answer.peer == Address.outside6, "\(answer)")
-      withExtendedLifetime(server) {}
     }
   }
 
@@ -110,6 +99,25 @@ import Testing
       try portmap("unmap", "8080/udp")
       #expect(try flows(topology) == before)
       withExtendedLifetime(servers) {}
+    }
+  }
+
+  /// Each call of conntrack goes through the whole table: a range takes no more of them than a port does.
+  @Test func aRangesFlowsTakeFewCalls() throws {
+    try withServers { topology in
+      let calls = topology.folder + "/conntrack"
+      let portmap = try topology.portmap(with: ["conntrack": "echo >> \(calls); exec \"$real\" \"$@\""])
+      try portmap("map", "8000-8999:8000-8999/udp", "--to", Address.web)
+      for port in stride(from: 8000, to: 8900, by: 100) {
+        _ = try topology.outside.ask(.udp, Address.host, port, timeout: 0.01)
+      }
+      let list = ["conntrack", "-L", "-p", "udp", "--orig-dst", Address.host]
+      #expect(try topology.host.exec(list).lines.count == 9)
+      try run(["sh", "-c", ": > \(calls)"])
+      try portmap("unmap", "8000-8999/udp")
+      #expect(try topology.host.exec(list).lines.isEmpty)
+      let count = try run(["wc", "-l", calls]).lines[0].split(separator: " ")[0]
+      #expect(["1", "2"].contains(count), "\(count)")
     }
   }
 

@@ -87,7 +87,11 @@ import Testing
       #expect(try topology.host.translations().count == 1)
       #expect(try topology.outside.ask(.udp, Address.host, 17010).peer == Address.outside)
       #expect(try topology.host.ask(.udp, "127.0.0.1", 17000).name == "web")
-      #expect(try topology.host.processes() == [try #require(mapping.pid)])
+      let pid = try #require(mapping.pid)
+      #expect(try topology.host.processes() == [pid])
+      let memory = try String(contentsOfFile: "/proc/\(pid)/smaps_rollup", encoding: .utf8)
+      let kilobytes = try #require(memory.firstMatch(of: /Pss: +(\d+) kB/).flatMap { Int($0.1) })
+      #expect(kilobytes < 64 << 10)
       try topology.portmap("unmap", "8000-18000/udp")
       try topology.host.expectUnchanged(before)
       withExtendedLifetime(server) {}

@@ -84,6 +84,31 @@ import Testing
     }
   }
 
+  /// In IPv6, for a range, and for one of the host's addresses.
+  @Test func masqueradeOfARange() throws {
+    try withTopology { topology in
+      let servers = try topology.web.serveBoth(Address.web6, "80-85", name: "web")
+      try topology.portmap(
+        "map",
+        "[2001:db8:1::1]:8250-8255:80-85/tcp+udp",
+        "--masquerade",
+        "--to",
+        Address.web6
+      )
+      try topology.portmap("map", "[2001:db8:1::1]:8256:80/tcp+udp", "--to", Address.web6)
+      try topology.portmap("map", "[fd00:99::1]:8255:80/tcp+udp", "--to", Address.web6)
+      for transport in Transport.allCases {
+        for port in [8250, 8255] {
+          let answer = try topology.outside.ask(transport, Address.host6, port)
+          #expect(answer.peer == Address.bridge6 && answer.port == port - 8170, "\(answer)")
+        }
+        #expect(try topology.outside.ask(transport, Address.host6, 8256).peer == Address.outside6)
+        #expect(try topology.outside.ask(transport, Address.bridge6, 8255).peer == Address.outside6)
+      }
+      withExtendedLifetime(servers) {}
+    }
+  }
+
   @Test func aBackendThatIsNotThereYet() throws {
     try withTopology { topology in
       try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.web)

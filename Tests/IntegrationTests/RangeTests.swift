@@ -65,17 +65,49 @@ import Testing
     }
   }
 
-  @Test func beforeSingleMappingsOfAnotherAddress() throws {
+  @Test(arguments: [false, true])
+  func besideSingleMappingsOfAnotherAddress(rangeFirst: Bool) throws {
     try withTopology { topology in
       let servers = [
         try topology.web.serve(.tcp, Address.web, "8100-8600", name: "web"),
         try topology.other.serve(.tcp, Address.other, "80", name: "other"),
       ]
-      try topology.portmap("map", "192.0.2.1:8100-8600:8100-8600", "--to", Address.web)
-      try topology.portmap("map", "10.99.0.1:8300:80", "--to", Address.other)
+      let range = ["192.0.2.1:8100-8600:8100-8600", "--to", Address.web]
+      let single = ["10.99.0.1:8300:80", "--to", Address.other]
+      for specs in rangeFirst ? [range, single] : [single, range] {
+        try topology.portmap.run(["map"] + specs)
+      }
       #expect(try topology.outside.ask(.tcp, Address.host, 8300).name == "web")
       #expect(try topology.outside.ask(.tcp, Address.bridge, 8300).name == "other")
       #expect(try topology.outside.ask(.tcp, Address.bridge, 8301).verdict == .refused)
+      withExtendedLifetime(servers) {}
+    }
+  }
+
+  /// The same range for either family and protocol, each to its own backend, and a part of it taken away again.
+  @Test func ofBothFamiliesAndProtocols() throws {
+    try withTopology { topology in
+      let servers = [
+        try topology.web.serve(.tcp, Address.web, "8250-8260", name: "web"),
+        try topology.web.serve(.udp, Address.web6, "8250-8260", name: "web6"),
+        try topology.other.serve(.tcp, Address.other6, "8250-8260", name: "other6"),
+        try topology.other.serve(.udp, Address.other, "8250-8260", name: "other"),
+      ]
+      try topology.portmap("map", "0.0.0.0:8250-8260:8250-8260", "--to", Address.web)
+      try topology.portmap("map", "[::]:8250-8260:8250-8260/udp", "--to", Address.web6)
+      try topology.portmap("map", "[::]:8250-8260:8250-8260", "--to", Address.other6)
+      try topology.portmap("map", "0.0.0.0:8250-8260:8250-8260/udp", "--to", Address.other)
+      // On both sides of the border between two blocks.
+      for port in [8250, 8255, 8256, 8260] {
+        #expect(try topology.outside.ask(.tcp, Address.host, port).name == "web")
+        #expect(try topology.outside.ask(.udp, Address.host6, port).name == "web6")
+        #expect(try topology.outside.ask(.tcp, Address.host6, port).name == "other6")
+        #expect(try topology.outside.ask(.udp, Address.host, port).name == "other")
+      }
+      try topology.portmap("unmap", "[::]:8250-8260")
+      #expect(try topology.outside.ask(.tcp, Address.host6, 8256).verdict == .refused)
+      #expect(try topology.outside.ask(.tcp, Address.host, 8256).name == "web")
+      #expect(try topology.outside.ask(.udp, Address.host6, 8256).peer == Address.outside6)
       withExtendedLifetime(servers) {}
     }
   }

@@ -38,6 +38,29 @@ import Testing
     }
   }
 
+  @Test func eachHasABridgeOfItsOwn() throws {
+    try withServers { topology in
+      let before = try topology.host.snapshot()
+      let first = topology.portmap
+      var second = first
+      second.state += "-2"
+      let guests = [try Namespace("p", topology.cleanup), try Namespace("q", topology.cleanup)]
+      #expect(try first("alloc", "--netns", guests[0].name).stdout == "172.16.42.2\n")
+      #expect(try second("alloc", "--netns", guests[1].name).stdout == "10.0.42.2\n")
+      // The other's bridge is one like any other to it, and does not become its own.
+      try second("alloc", "--ip", "--bridge", "portmap0")
+      #expect(try second("alloc", "--ip").stdout == "10.0.42.3\n")
+      for guest in guests {
+        #expect(try guest.ask(.tcp, Address.outside, 9000).peer == Address.host)
+      }
+      try first("unmap", "--all")
+      #expect(try second.list("10.0.42.2").addresses.map(\.bridge) == ["portmap1"])
+      #expect(try guests[1].ask(.tcp, Address.outside, 9000).peer == Address.host)
+      try second("unmap", "--all")
+      #expect(try topology.host.snapshot() == before)
+    }
+  }
+
   @Test func permissionsOfTheFolder() throws {
     try withHost { portmap, _ in
       try portmap("alloc", "8080")
@@ -149,6 +172,34 @@ import Testing
     let folders = try FileManager.default.contentsOfDirectory(atPath: run + "/portmap")
     #expect(folders.filter { $0.wholeMatch(of: /netns-\d+/) != nil }.count >= 1, "\(folders)")
     #expect(!FileManager.default.fileExists(atPath: run + "/portmap/state.json"))
+  }
+
+  /// A namespace of the same name, and often of the same inode, is another one all the same.
+  @Test(arguments: [false, true])
+  func aNamespaceMadeAgain(withFolder: Bool) throws {
+    let cleanup = Cleanup()
+    defer { cleanup.run() }
+    let folder = try makeFolder(cleanup)
+    let host = try Namespace("h", cleanup)
+    let made =
+      ["add eth0 type bridge", "set eth0 up"].map { "link \($0)" } + ["addr add 10.99.0.1/24 dev eth0"]
+    var portmap = Portmap(host, state: withFolder ? folder + "/state" : "", cleanup)
+    portmap.prefix = ["unshare", "--mount", "sh", "-c", "mount --bind \"$0\" /run && exec \"$@\"", folder]
+    try host.ip(batch: made)
+    let before = try host.snapshot()
+    let old = try #require(try portmap.map("8080:80", "--to", "10.99.0.2").first)
+    try portmap("alloc", "--ip", "--name", "web")
+    // It keeps the old namespace alive.
+    let pid = try #require(old.pid)
+    cleanup.add { kill(pid, SIGKILL) }
+    try run(["ip", "netns", "del", host.name])
+    try run(["ip", "netns", "add", host.name])
+    try host.ip(batch: ["link set lo up"] + made)
+    #expect(try portmap.list().isEmpty)
+    #expect(try portmap("map", "8080:80", "--to", "10.99.0.3").stdout == "8080->10.99.0.3:80\n")
+    #expect(try portmap.list().mappings.map(\.backendIP) == ["10.99.0.3"])
+    try portmap("unmap", "--all")
+    try host.expectUnchanged(before)
   }
 
   @Test func aStateOfAnotherNamespaceHoldsNothing() throws {

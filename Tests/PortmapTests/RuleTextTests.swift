@@ -224,6 +224,15 @@ import Testing
     )
   }
 
+  /// Only what begins an association is led to the backend: the heartbeats of a local client of the proxy are not.
+  @Test func associations() throws {
+    #expect(
+      try own("8080:80/sctp") == [
+        "4 nat -A PORTMAP-SCTP-31 -p sctp -m sctp --dport 8080 --chunk-types any INIT \(mark) -j DNAT --to-destination 10.0.0.2:80"
+      ]
+    )
+  }
+
   @Test func hostAddress() throws {
     #expect(
       try own("192.0.2.1:8080:80", proxy: true) == [

@@ -74,6 +74,14 @@ import Testing
 @Suite struct FlowsTests {
   private func flow(_ line: String) throws -> Flows.Flow? { Flows.flows(in: line).first }
 
+  @Test(arguments: [
+    ("6.18.5", true), ("6.16.0-rc1", true), ("7.0", true), ("10.2-generic", true),
+    ("6.15.11", false), ("6.1.0-28-amd64", false), ("5.15.0-generic", false), ("6", false), ("", false),
+  ])
+  func kernelsWhoseFileIsWhole(release: String, isWhole: Bool) {
+    #expect(Flows.isFileWhole(release) == isWhole)
+  }
+
   @Test func linesOfConntrack() throws {
     let text = """
       udp      17 29 src=10.99.0.1 dst=10.99.0.2 sport=44224 dport=53 [UNREPLIED] src=10.99.0.2 dst=10.99.0.1 sport=53 dport=44224 mark=0 use=1
@@ -93,21 +101,24 @@ import Testing
           source: try Samples.address("10.99.0.1"),
           destination: try Samples.address("10.99.0.2"),
           sourcePort: 44224,
-          destinationPort: 53
+          destinationPort: 53,
+          backend: try Samples.address("10.99.0.2")
         ),
         Flows.Flow(
           transport: .tcp,
           source: try Samples.address("192.0.2.9"),
           destination: try Samples.address("192.0.2.1"),
           sourcePort: 50000,
-          destinationPort: 8080
+          destinationPort: 8080,
+          backend: try Samples.address("10.0.0.2")
         ),
         Flows.Flow(
           transport: .sctp,
           source: try Samples.address("2001:db8::9"),
           destination: try Samples.address("2001:db8::1"),
           sourcePort: 1,
-          destinationPort: 65535
+          destinationPort: 65535,
+          backend: try Samples.address("2001:db8::1")
         ),
         // As /proc/net/nf_conntrack has them.
         Flows.Flow(
@@ -115,14 +126,16 @@ import Testing
           source: try Samples.address("10.99.0.1"),
           destination: try Samples.address("10.99.0.3"),
           sourcePort: 5,
-          destinationPort: 53
+          destinationPort: 53,
+          backend: try Samples.address("10.99.0.3")
         ),
         Flows.Flow(
           transport: .tcp,
           source: try Samples.address("2001:db8::9"),
           destination: try Samples.address("2001:db8::1"),
           sourcePort: 6,
-          destinationPort: 80
+          destinationPort: 80,
+          backend: try Samples.address("2001:db8::1")
         ),
       ]
     )
@@ -136,5 +149,49 @@ import Testing
   ])
   func junkIsPassedOver(_ text: String) throws {
     #expect(try flow(text) == nil)
+  }
+
+  private func flows(_ ports: ClosedRange<UInt16>, backend: String) throws -> [Flows.Flow] {
+    let host = try Samples.address("192.0.2.1")
+    let client = try Samples.address("192.0.2.9")
+    let backend = try Samples.address(backend)
+    return ports.map {
+      Flows.Flow(
+        transport: .udp,
+        source: client,
+        destination: host,
+        sourcePort: 5,
+        destinationPort: $0,
+        backend: backend
+      )
+    }
+  }
+
+  @Test func fewPortsAreDeletedOneByOne() throws {
+    let all = try flows(8000...8002, backend: "10.0.0.2") + flows(9000...9001, backend: "10.0.0.3")
+    #expect(
+      Flows.deletions(in: all + all) { $0.destinationPort < 8002 } == [
+        "-D -f ipv4 -p udp -d 192.0.2.1 --dport 8000\n", "-D -f ipv4 -p udp -d 192.0.2.1 --dport 8001\n",
+      ]
+    )
+    #expect(Flows.deletions(in: all) { _ in false }.isEmpty)
+    #expect(Flows.deletions(in: []) { _ in true }.isEmpty)
+  }
+
+  @Test func manyPortsOfABackendAreDeletedAtOnce() throws {
+    let range = try flows(8000...8999, backend: "10.0.0.2")
+    let others = try flows(9000...9001, backend: "10.0.0.3")
+    #expect(
+      Flows.deletions(in: others + range) { $0.destinationPort < 9000 } == [
+        "-D -f ipv4 -p udp -d 192.0.2.1 -r 10.0.0.2\n"
+      ]
+    )
+  }
+
+  /// A flow to the same backend that is to stay: through another mapping, or rules of somebody else's.
+  @Test func manyPortsOfABackendThatHasOthers() throws {
+    let all = try flows(8000...8099, backend: "10.0.0.2")
+    let commands = Flows.deletions(in: all) { $0.destinationPort != 8099 }
+    #expect(commands.count == 99 && commands.allSatisfy { $0.contains("--dport") && !$0.contains("8099") })
   }
 }

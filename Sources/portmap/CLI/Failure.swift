@@ -85,7 +85,7 @@ struct Failure: Error {
       self.init(
         .failed,
         "\(cannot): the rules that are there were made with iptables (\(from)), but iptables is now (\(to))",
-        hint: "switch iptables back, or unmap everything with it first"
+        hint: "switch iptables back, or move the rules with portmap repair"
       )
     default: self.init(.failed, "\(cannot): \(error)")
     }
@@ -152,6 +152,8 @@ struct Failure: Error {
     case .notABridge(let name): self.init(.failed, "\(cannot): \(name) is not a bridge")
     case .bridgeWithoutIPv4(let name): self.init(.failed, "\(cannot): bridge \(name) has no IPv4 address")
     case .noSuchNamespace(let name): self.init(.failed, "\(cannot): there is no network namespace \(name)")
+    case .ownNamespace(let name):
+      self.init(.failed, "\(cannot): \(name) is the network namespace that portmap itself is in")
     case .noFreeNetwork:
       self.init(
         .conflict,

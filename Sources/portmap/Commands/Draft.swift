@@ -59,7 +59,10 @@ final class Draft {
     next.chains += change.chains
     var intent = Intent(change: change, links: links, flows: flows)
     if !leases.isEmpty { intent.holders = [holderID] }
-    if !change.isEmpty { try prepareFirewall() }
+    if !change.isEmpty {
+      try prepareFirewall()
+      intent.firewallBackend = next.firewallBackend
+    }
     var client: HolderClient?
     do {
       if !intent.isEmpty {

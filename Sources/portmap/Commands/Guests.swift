@@ -28,7 +28,12 @@ struct Guests {
   /// Plugs a network namespace into a bridge: a pair of links, the address, the default route.
   func plug(_ namespace: String, into lease: inout AddressLease) throws {
     let network = try workspace.network()
-    guard access("/run/netns/\(namespace)", F_OK) == 0 else { throw NetworkError.noSuchNamespace(namespace) }
+    var theirs = stat()
+    var own = stat()
+    guard stat("/run/netns/\(namespace)", &theirs) == 0 else { throw NetworkError.noSuchNamespace(namespace) }
+    if stat("/proc/self/ns/net", &own) == 0, (own.st_dev, own.st_ino) == (theirs.st_dev, theirs.st_ino) {
+      throw NetworkError.ownNamespace(namespace)
+    }
     guard let bridge = draft.next.bridge(lease.bridge) else { throw NetworkError.noSuchBridge(lease.bridge) }
     // Only root can look inside; a preview for others takes a fresh namespace for granted.
     let canLook = !workspace.isPreview || NetAdmin.isHeld
@@ -99,7 +104,7 @@ struct Guests {
   private func defaultName(_ network: IPRoute) throws -> String {
     for number in 0..<100 {
       let name = "portmap\(number)"
-      if draft.next.bridge(name) != nil { return name }
+      if draft.next.bridge(name)?.isOwn == true { return name }
       guard let alias = try network.link(name)?.ifalias.flatMap({ LinkAlias($0) }),
         alias.owner != workspace.alias().owner
       else { return name }

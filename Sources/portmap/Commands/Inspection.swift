@@ -54,7 +54,8 @@ struct Inspection {
       let (comparison, saved) = try comparison(family, firewall)
       problems += comparison.problems + foreign(saved, family)
     }
-    return problems + NativeTables(runner: workspace.runner).problems(state.mappings)
+    let bridges = state.bridges.filter(\.isOwn).map { ($0.name, $0.subnet) }
+    return problems + NativeTables(runner: workspace.runner).problems(state.mappings, bridges: bridges)
   }
 
   private func foreign(_ saved: SavedRules, _ family: IPAddress.Family) -> [Problem] {

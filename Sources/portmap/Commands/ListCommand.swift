@@ -3,7 +3,11 @@ enum ListCommand {
   static func run(_ arguments: ParsedArguments, _ context: Context) throws {
     let targets = try arguments.operands.map { text throws(SpecError) in try Target(text) }
     try Failure.wrapping("list") {
-      let state = try StateFolder.open(context.statePath).map { try StateFile(folder: $0).read() }
+      let folder = try StateFolder.open(context.statePath)
+      let state = try folder.map { folder in
+        var file = StateFile(folder: folder)
+        return try file.read()
+      }
       let match = targets.reduce(into: Match()) { match, target in
         if let state { match.formUnion(state.match(target)) }
       }

@@ -113,6 +113,14 @@ struct MapPlanner {
         hint: "a service of the host itself is reached with --to 127.0.0.1 or --proxy-only"
       )
     }
+    if let subnet = interfaces.subnet(of: backend), subnet.prefixLength < 31, backend.family == .v4,
+      [subnet.network, subnet.last].contains(backend)
+    {
+      throw Failure(
+        .failed,
+        "\(backend) is no backend's address: it means the whole of \(subnet.networkDescription)"
+      )
+    }
     for spec in options.specs {
       for host in options.hosts(of: spec) {
         if let address = host.address, !address.isUnspecified, !interfaces.isLocal(address) {

@@ -29,6 +29,7 @@ extension Draft {
   /// What `apply` would do.
   var preview: Preview {
     var preview = Preview()
+    let change = change
     for (lease, _) in leases {
       let port = lease.ports == .unknown ? "a free port" : "\(lease.ports)"
       preview.add(comment: "hold \(lease.hostIP.prefix)\(port)\(lease.transport.suffix)")

@@ -64,6 +64,7 @@ struct Release {
 
     let rules = gone.flatMap(\.rules) + goneShared.flatMap(\.rules) + goneBridges.flatMap(\.rules)
     intent.change = RuleChange.removing(rules, from: before.chains, remaining: after.rules)
+    if !intent.change.isEmpty { intent.firewallBackend = before.firewallBackend }
     let goneChains = Set(intent.change.chains.map(\.place))
     after.chains.removeAll { goneChains.contains($0.place) }
     if after.chains.isEmpty { after.firewallBackend = nil }

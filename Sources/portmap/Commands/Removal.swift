@@ -17,8 +17,12 @@ struct Removal {
     }
     if !intent.change.isEmpty {
       attempt {
-        let firewall = try workspace.firewall()
-        try workspace.checkFirewallBackend(firewall)
+        let (firewall, isOther) = try workspace.firewall(of: intent.firewallBackend)
+        if isOther, let backend = intent.firewallBackend {
+          workspace.warn(
+            "iptables is another now: rules made with iptables (\(backend)) are removed with that"
+          )
+        }
         try firewall.remove(intent.change)
       }
     }

@@ -182,11 +182,13 @@ struct Repair {
   // MARK: rules
 
   private mutating func restoreRules() throws {
+    // Asked first: the lock over a namespace's rules is in root's folder.
+    guard NetAdmin.isHeld else { return }
     let firewall = try workspace.firewall()
-    guard NetAdmin.isHeld, !state.chains.isEmpty || firewall.isInstalled else { return }
+    guard !state.chains.isEmpty || firewall.isInstalled else { return }
     let backend = try firewall.backend()
     if let recorded = state.firewallBackend, recorded != backend, !state.chains.isEmpty {
-      try firewall.of(backend: recorded).remove(RuleChange(chains: state.chains, rules: state.rules))
+      try workspace.firewall(of: recorded).0.remove(RuleChange(chains: state.chains, rules: state.rules))
       workspace.state.firewallBackend = backend
       try workspace.save(mayUseSpare: true)
       done.append("moved the rules from iptables (\(recorded)) to iptables (\(backend))")

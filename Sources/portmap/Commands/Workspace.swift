@@ -5,7 +5,7 @@ import Glibc
 /// change the system.
 final class Workspace {
   let folder: StateFolder
-  let file: StateFile
+  private(set) var file: StateFile
   let runner: ProgramRunner
   let layout: Layout
   var state: State
@@ -29,8 +29,9 @@ final class Workspace {
   static func inspect(_ context: Context) throws -> Workspace {
     let folder = try StateFolder.make(context.statePath)
     let lock = try Lock.take(folder, say: context.say)
-    let file = StateFile(folder: folder)
-    return Workspace(folder: folder, file: file, lock: lock, state: try file.read(), context)
+    var file = StateFile(folder: folder)
+    let state = try file.read()
+    return Workspace(folder: folder, file: file, lock: lock, state: state, context)
   }
 
   /// The same for a folder whose state cannot be read: with an empty one.
@@ -53,8 +54,8 @@ final class Workspace {
   private static func preview(_ context: Context) throws -> Workspace {
     let folder = try StateFolder.open(context.statePath)
     let nowhere = StateFolder(path: context.statePath, descriptor: Descriptor(owning: -1))
-    let state = try folder.map { try StateFile(folder: $0).read() } ?? StateFile.fresh
-    let file = StateFile(folder: folder ?? nowhere)
+    var file = StateFile(folder: folder ?? nowhere)
+    let state = folder == nil ? StateFile.fresh : try file.read()
     return Workspace(folder: file.folder, file: file, lock: nil, state: state, context)
   }
 
@@ -81,6 +82,16 @@ final class Workspace {
   }
 
   func firewall() throws -> Firewall { Firewall(runner: runner, lock: try namespaceLock()?.descriptor) }
+
+  /// The kind of iptables that has made rules, and whether it is another one than `iptables` is.
+  func firewall(of recorded: String?) throws -> (Firewall, isOther: Bool) {
+    let firewall = try firewall()
+    let backend = try firewall.backend()
+    guard let recorded, recorded != backend else { return (firewall, false) }
+    let other = firewall.of(backend: recorded)
+    guard other.isInstalled else { throw FirewallError.backendChanged(from: recorded, to: backend) }
+    return (other, true)
+  }
 
   func network() throws -> IPRoute { IPRoute(runner: runner, lock: try namespaceLock()?.descriptor) }
 
@@ -114,7 +125,7 @@ final class Workspace {
 
   func warn(_ message: String) { say(message) }
 
-  /// Makes sure that the rules that are there can be changed: by the same kind of iptables that made them.
+  /// Makes sure that rules can be added to those that are there: by the same kind of iptables that made them.
   func checkFirewallBackend(_ firewall: Firewall) throws {
     let backend = try firewall.backend()
     if let recorded = state.firewallBackend, recorded != backend, !state.chains.isEmpty {

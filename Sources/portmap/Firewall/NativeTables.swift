@@ -1,141 +1,117 @@
-import Foundation
-
-/// nftables' own tables, whose verdict to drop no ACCEPT of iptables overrides.
+/// nftables' own tables, whose verdict to drop no ACCEPT of iptables overrides: which of their base chains would drop
+/// what portmap depends on.
 struct NativeTables {
   let runner: ProgramRunner
 
-  /// The base chains that drop what nothing accepts, in tables that are not iptables', as far as `nft` is there to ask.
-  func problems(_ mappings: [Mapping]) -> [Problem] {
-    guard mappings.contains(where: { !$0.rules.isEmpty }), runner.has("nft"),
-      let result = try? runner.run("nft", ["--json", "list", "ruleset"])
-    else { return [] }
-    return Self.problems(in: result.stdout, mappings)
-  }
-
-  private struct Ruleset: Decodable { let nftables: [Item] }
-  private struct Item: Decodable {
-    var chain: Chain?
-    var rule: Rule?
-  }
-  private struct Chain: Decodable {
-    let family: String
-    let table: String
-    let name: String
-    var hook: String?
-    var policy: String?
-  }
-  fileprivate struct Rule: Decodable {
-    let family: String
-    let table: String
-    let chain: String
-    let expr: [JSON]
-  }
-
-  /// Reads what `nft --json list ruleset` prints.
-  static func problems(in output: [UInt8], _ mappings: [Mapping]) -> [Problem] {
-    guard let items = try? JSONDecoder().decode(Ruleset.self, from: Data(output)).nftables else { return [] }
-    let iptables = Set(["raw", "nat", "filter", "mangle", "security"])
-    let chains = items.compactMap(\.chain).filter { chain in
-      ["forward", "input", "prerouting"].contains(chain.hook ?? "")
-        && ["ip", "ip6", "inet"].contains(chain.family)
-        && !(chain.family != "inet" && iptables.contains(chain.table))
+  /// As far as `nft` is there to ask. Tables are read one by one: those of iptables hold all the mappings' rules, and
+  /// are not worth reading.
+  ///
+  /// - Parameter bridges: portmap's own, whose guests reach out.
+  func problems(_ mappings: [Mapping], bridges: [(name: String, subnet: Subnet)]) -> [Problem] {
+    guard runner.has("nft") else { return [] }
+    let traffic = NativeTraffic.all(mappings, bridges: bridges)
+    guard !traffic.isEmpty, let chains = read(["chains"]) else { return [] }
+    let tables = Set(chains.baseChains.map(\.tableName)).sorted {
+      ($0.name, $0.family) < ($1.name, $1.family)
     }
-    var problems: [Problem] = []
-    for chain in chains {
-      let rules = items.compactMap(\.rule).filter {
-        $0.family == chain.family && $0.table == chain.table && $0.chain == chain.name
-      }
-      let subject = "nftables \(chain.family) \(chain.table) \(chain.name)"
-      if chain.policy == "drop", !rules.contains(where: \.acceptsDNAT) {
-        problems.append(
-          Problem(
-            subject: subject,
-            problem: "it drops \(chain.hook ?? "") traffic that it does not accept itself"
-          )
+    return tables.flatMap { table in
+      read(["table", table.family, table.name]).map { Self.problems(in: $0, traffic) } ?? []
+    }
+  }
+
+  private func read(_ what: [String]) -> NativeRuleset? {
+    (try? runner.run("nft", ["--json", "list"] + what)).flatMap { NativeRuleset($0.stdout) }
+  }
+
+  /// One problem a chain and kind of traffic.
+  static func problems(in ruleset: NativeRuleset, _ traffic: [NativeTraffic]) -> [Problem] {
+    ruleset.baseChains.flatMap { chain -> [Problem] in
+      let walk = NativeWalk(ruleset: ruleset, table: chain.tableName)
+      let dropped = traffic.filter { $0.passes(chain) && walk.drops($0, in: chain) }
+      return NativeTraffic.Kind.allCases.compactMap { kind in
+        var subjects: [String] = []
+        // A mapping's two families follow each other.
+        for packets in dropped where packets.kind == kind && packets.subject != subjects.last {
+          subjects.append(packets.subject)
+        }
+        guard !subjects.isEmpty else { return nil }
+        let rest = subjects.count > 3 ? " and \(subjects.count - 3) more" : ""
+        return Problem(
+          subject: "nftables \(chain.family) \(chain.table) \(chain.name)",
+          problem: "it drops \(kind.rawValue) \(subjects.prefix(3).joined(separator: ", "))\(rest)"
         )
       }
-      for mapping in mappings where !mapping.rules.isEmpty {
-        let ports = chain.hook == "forward" ? mapping.backendPorts : mapping.hostPorts
-        if rules.contains(where: { $0.drops(mapping.transport, ports) }) {
-          problems.append(Problem(subject: subject, problem: "a rule in it drops the traffic of \(mapping)"))
-        }
-      }
-    }
-    return problems
-  }
-}
-
-/// Any JSON value.
-private indirect enum JSON: Decodable {
-  case object([String: JSON])
-  case array([JSON])
-  case string(String)
-  case number(Double)
-  case other
-
-  init(from decoder: any Decoder) throws {
-    let container = try decoder.singleValueContainer()
-    if let value = try? container.decode([String: JSON].self) {
-      self = .object(value)
-    } else if let value = try? container.decode([JSON].self) {
-      self = .array(value)
-    } else if let value = try? container.decode(String.self) {
-      self = .string(value)
-    } else if let value = try? container.decode(Double.self) {
-      self = .number(value)
-    } else {
-      self = .other
-    }
-  }
-
-  subscript(key: String) -> JSON? {
-    if case .object(let members) = self { members[key] } else { nil }
-  }
-
-  var text: String? {
-    if case .string(let text) = self { text } else { nil }
-  }
-
-  /// The nearest port number, whatever the number.
-  private static func port(_ number: Double) -> UInt16 { UInt16(max(0, min(number, Double(UInt16.max)))) }
-
-  /// The ports that the value stands for: a number, a range, a set of them.
-  func contains(_ ports: PortRange) -> Bool {
-    switch self {
-    case .number(let number):
-      return PortRange(first: Self.port(number), count: 1)?.overlaps(ports) ?? false
-    case .array(let values): return values.contains { $0.contains(ports) }
-    case .object(let members):
-      if case .array(let ends)? = members["range"], ends.count == 2, case .number(let low) = ends[0],
-        case .number(let high) = ends[1]
-      {
-        return PortRange(first: Self.port(low), last: Self.port(high))?.overlaps(
-          ports
-        ) ?? false
-      }
-      return members["set"]?.contains(ports) ?? false
-    case .string, .other: return false
     }
   }
 }
 
-extension NativeTables.Rule {
-  /// Whether the rule lets every connection through that was redirected: `ct status dnat accept`.
-  fileprivate var acceptsDNAT: Bool {
-    expr.contains { $0["accept"] != nil }
-      && expr.contains { $0["match"]?["left"]?["ct"]?["key"]?.text == "status" }
+/// What is known of the packets of a mapping, or of a bridge's guests, when a connection begins.
+struct NativeTraffic {
+  enum Kind: String, CaseIterable {
+    case arriving = "what comes in for"
+    case forwarded = "what is forwarded for"
+    case proxied = "what comes in to the proxy of"
+    case outgoing = "what goes out from the guests of"
   }
 
-  /// Whether the rule drops or rejects these destination ports.
-  fileprivate func drops(_ transport: Transport, _ ports: PortRange) -> Bool {
-    guard expr.contains(where: { $0["drop"] != nil || $0["reject"] != nil }) else { return false }
-    return expr.contains { item in
-      guard let match = item["match"], let payload = match["left"]?["payload"],
-        payload["field"]?.text == "dport",
-        payload["protocol"]?.text == transport.rawValue || payload["protocol"]?.text == "th",
-        match["op"]?.text != "!="
-      else { return false }
-      return match["right"]?.contains(ports) ?? false
+  let kind: Kind
+  /// The mapping or the bridge.
+  let subject: String
+  let family: IPAddress.Family
+  /// Nil where it may be any, as with the next ones.
+  var transport: Transport?
+  /// The destination's.
+  var ports: PortRange?
+  var destination: IPAddress?
+  var source: Subnet?
+  /// Where it comes in; somewhere outside when nil.
+  var interface: String?
+
+  /// Whether the destination is the one that a DNAT rule has put there.
+  var isTranslated: Bool { kind == .forwarded }
+
+  static func all(_ mappings: [Mapping], bridges: [(name: String, subnet: Subnet)]) -> [NativeTraffic] {
+    mappings.filter { !$0.rules.isEmpty }.flatMap { of($0) }
+      + bridges.map { bridge in
+        NativeTraffic(
+          kind: .outgoing,
+          subject: bridge.name,
+          family: bridge.subnet.address.family,
+          source: bridge.subnet,
+          interface: bridge.name
+        )
+      }
+  }
+
+  private static func of(_ mapping: Mapping) -> [NativeTraffic] {
+    func traffic(_ kind: Kind, _ family: IPAddress.Family) -> NativeTraffic {
+      let isForwarded = kind == .forwarded
+      return NativeTraffic(
+        kind: kind,
+        subject: "\(mapping)",
+        family: family,
+        transport: mapping.transport,
+        ports: isForwarded ? mapping.backendPorts : mapping.hostPorts,
+        destination: isForwarded
+          ? mapping.backendIP : mapping.hostIP.address.flatMap { $0.isUnspecified ? nil : $0 }
+      )
+    }
+    let forwarded = mapping.nat ? [mapping.backendIP.family] : []
+    let proxied = mapping.proxy ? mapping.hostIP.families.filter { !forwarded.contains($0) } : []
+    return (forwarded + proxied).map { traffic(.arriving, $0) } + forwarded.map { traffic(.forwarded, $0) }
+      + proxied.map { traffic(.proxied, $0) }
+  }
+
+  /// Whether these packets come through a base chain, as they are described here.
+  func passes(_ chain: NativeRuleset.Chain) -> Bool {
+    guard chain.family == "inet" || chain.family == (family == .v4 ? "ip" : "ip6") else { return false }
+    switch chain.hook {
+    case "input": return kind == .proxied
+    case "forward": return kind == .forwarded || kind == .outgoing
+    // iptables' DNAT is done at -100.
+    case "prerouting":
+      return chain.priority < -100 ? kind == .arriving || kind == .outgoing : kind != .arriving
+    default: return false
     }
   }
 }

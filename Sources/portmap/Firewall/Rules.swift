@@ -19,8 +19,11 @@ extension Layout {
     let (place, position) = place(.dnat, family, mapping.transport, host)
     // Link-local clients cannot be answered through DNAT (their zone is lost): they are the proxy's.
     let source = family == .v6 ? "! -s fe80::/10 " : ""
+    // A local client of the proxy knows all of the host's addresses (SCTP's INIT ACK names them) and sends heartbeats
+    // to each: the backend would abort an association that it knows nothing of. So DNAT is for new ones alone.
+    let beginning = mapping.transport == .sctp ? " --chunk-types any INIT" : ""
     let match = [
-      "\(source)\(destination(mapping))\(ports(mapping.transport, host))", comment(mapping.id),
+      "\(source)\(destination(mapping))\(ports(mapping.transport, host))\(beginning)", comment(mapping.id),
       "-j DNAT --to-destination \(target(mapping, host: host, backend: backend))",
     ]
     return Rule(family, place.table, position, place.name, match.joined(separator: " "))

@@ -26,19 +26,17 @@ enum HostAddress: Hashable, Sendable {
   var prefix: String { address.map { "\($0.bracketed):" } ?? "" }
 }
 
-extension HostAddress: CustomStringConvertible {
+extension HostAddress: LosslessStringConvertible, TextCoded {
+  init?(_ text: String) {
+    if text == "*" {
+      self = .every
+    } else if let address = IPAddress(text) {
+      self = .one(address)
+    } else {
+      return nil
+    }
+  }
+
   /// `*` or the address, without brackets.
   var description: String { address?.description ?? "*" }
-}
-
-extension HostAddress: Codable {
-  init(from decoder: any Decoder) throws {
-    let container = try decoder.singleValueContainer()
-    self = try container.decode(String.self) == "*" ? .every : .one(container.decode(IPAddress.self))
-  }
-
-  func encode(to encoder: any Encoder) throws {
-    var container = encoder.singleValueContainer()
-    try container.encode(description)
-  }
 }

@@ -66,7 +66,7 @@ struct IPAddress: Hashable, Sendable {
   }
 }
 
-extension IPAddress: CustomStringConvertible {
+extension IPAddress: LosslessStringConvertible, TextCoded {
   /// The canonical text, RFC 5952's for IPv6.
   var description: String {
     withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { text in
@@ -81,22 +81,5 @@ extension IPAddress: CustomStringConvertible {
 extension IPAddress: Comparable {
   static func < (left: IPAddress, right: IPAddress) -> Bool {
     (left.family.rawValue, left.value) < (right.family.rawValue, right.value)
-  }
-}
-
-extension IPAddress: Codable {
-  init(from decoder: any Decoder) throws {
-    let text = try decoder.singleValueContainer().decode(String.self)
-    guard let address = IPAddress(text) else {
-      throw DecodingError.dataCorrupted(
-        .init(codingPath: decoder.codingPath, debugDescription: "not an IP address: \(text)")
-      )
-    }
-    self = address
-  }
-
-  func encode(to encoder: any Encoder) throws {
-    var container = encoder.singleValueContainer()
-    try container.encode(description)
   }
 }

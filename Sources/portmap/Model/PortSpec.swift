@@ -111,9 +111,11 @@ enum SpecText {
     return (.one(address), body[parts[1].startIndex...])
   }
 
-  /// An address that a port of the host can be on; nil for names, zones and what is no unicast address.
+  /// An address that a port of the host can be on; nil for names, zones and what is no unicast address, and for IPv6's
+  /// link-local ones, which are none without a zone.
   static func hostAddress(_ text: some StringProtocol) -> IPAddress? {
-    guard let address = IPAddress(text), !address.isMulticast, !address.isBroadcast, !address.isIPv4Mapped
+    guard let address = IPAddress(text), !address.isMulticast, !address.isBroadcast, !address.isIPv4Mapped,
+      !(address.family == .v6 && address.isLinkLocal)
     else { return nil }
     return address
   }

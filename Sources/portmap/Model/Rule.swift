@@ -3,7 +3,7 @@
 /// The text is kept whole, so that what is taken away is to the letter what was put there, whichever version of
 /// portmap does it. Behind family and table it is a line in the form and order in which `iptables-save` prints it,
 /// which makes comparing the two a matter of words.
-struct Rule: Hashable, Sendable {
+struct Rule: TextCoded, Hashable, Sendable {
   enum Table: String, CaseIterable, Sendable {
     case raw, nat, filter
   }
@@ -21,17 +21,16 @@ struct Rule: Hashable, Sendable {
   }
 
   /// Nil for a text that is no rule.
-  init?(text: String) {
-    // Bytes, not characters: there are thousands of rules in a state.
-    let words = text.utf8.split(separator: UInt8(ascii: " "), maxSplits: 4)
-    guard words.count == 5, !text.utf8.contains(UInt8(ascii: "\n")),
-      words[0].elementsEqual("4".utf8)
-        || words[0].elementsEqual("6".utf8),
-      Table.allCases.contains(where: { words[1].elementsEqual($0.rawValue.utf8) }),
-      words[2].elementsEqual(Position.last.rawValue.utf8)
-        || words[2].elementsEqual(Position.first.rawValue.utf8)
+  init?(text: String) { self.init(ArraySlice(text.utf8)) }
+
+  /// The same for the bytes of a text.
+  init?(_ bytes: ArraySlice<UInt8>) {
+    var words = Words(bytes)
+    guard words.take("4") || words.take("6"), words.value(Table.init(rawValue:)) != nil,
+      words.value(Position.init(rawValue:)) != nil, words.text() != nil, !words.isAtEnd,
+      !bytes.contains(UInt8(ascii: "\n"))
     else { return nil }
-    self.text = text
+    text = String(decoding: bytes, as: UTF8.self)
   }
 
   private var words: [Substring] { text.split(separator: " ", maxSplits: 4) }
@@ -56,23 +55,6 @@ struct ChainPlace: Hashable, Sendable {
   /// What the texts of the rules in the chain begin with.
   var prefixes: [String] {
     [Rule.Position.last, .first].map { "\(family.rawValue) \(table.rawValue) \($0.rawValue) \(name) " }
-  }
-}
-
-extension Rule: Codable {
-  init(from decoder: any Decoder) throws {
-    let text = try decoder.singleValueContainer().decode(String.self)
-    guard let rule = Rule(text: text) else {
-      throw DecodingError.dataCorrupted(
-        .init(codingPath: decoder.codingPath, debugDescription: "no rule: \(text)")
-      )
-    }
-    self = rule
-  }
-
-  func encode(to encoder: any Encoder) throws {
-    var container = encoder.singleValueContainer()
-    try container.encode(text)
   }
 }
 

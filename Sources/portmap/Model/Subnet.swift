@@ -46,26 +46,6 @@ struct Subnet: Hashable, Sendable {
   }
 }
 
-extension Subnet: CustomStringConvertible {
+extension Subnet: LosslessStringConvertible, TextCoded {
   var description: String { "\(address)/\(prefixLength)" }
-}
-
-extension Subnet: Codable {
-  init(from decoder: any Decoder) throws {
-    let text = try decoder.singleValueContainer().decode(String.self)
-    guard let subnet = Subnet(text) else {
-      throw DecodingError.dataCorrupted(
-        .init(
-          codingPath: decoder.codingPath,
-          debugDescription: "not an address with a prefix length: \(text)"
-        )
-      )
-    }
-    self = subnet
-  }
-
-  func encode(to encoder: any Encoder) throws {
-    var container = encoder.singleValueContainer()
-    try container.encode(description)
-  }
 }

@@ -43,6 +43,6 @@ enum Forwarding {
 
   private static func write(_ value: String, to path: String) throws(SystemError) {
     let file = try Descriptor("open", about: path) { open(path, O_WRONLY | O_CLOEXEC) }
-    try Files.write(Array(value.utf8), to: file, about: path)
+    try Files.write(value, to: file, about: path)
   }
 }

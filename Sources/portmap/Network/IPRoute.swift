@@ -6,6 +6,7 @@ enum NetworkError: Error {
   case notABridge(String)
   case bridgeWithoutIPv4(String)
   case noSuchNamespace(String)
+  case ownNamespace(String)
   case noFreeNetwork
   case subnetTaken(Subnet, by: Subnet)
   case unreadable(command: String)

@@ -22,6 +22,7 @@ final class FlowBuffers {
       let fresh = mmap(nil, Self.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
       if let fresh, fresh != MAP_FAILED { memory = fresh }
     }
+    // As any allocation of the language's own does when there is no memory left.
     guard let memory else { fatalError("mmap: \(String(cString: strerror(errno)))") }
     let count = isCrowded ? Self.smallRead : Self.size
     return UnsafeMutableRawBufferPointer(start: memory, count: count)

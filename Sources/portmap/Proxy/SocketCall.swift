@@ -20,7 +20,7 @@ func attempt(_ name: StaticString, _ body: () -> Int) -> Outcome {
     switch code {
     case EINTR: continue
     case EAGAIN: return .notNow
-    case EBADF, EFAULT: fatalError("\(name): \(String(cString: strerror(code)))")
+    case EBADF, EFAULT: trap(name, code)
     default: return .failed(code)
     }
   }

@@ -98,7 +98,7 @@ struct BridgeRecord: Codable, Equatable, Sendable {
 }
 
 /// A background process that holds sockets.
-struct HolderRecord: Codable, Equatable, Sendable {
+struct HolderRecord: Equatable, Sendable {
   /// Names its control socket, too.
   let id: String
   let process: ProcessIdentity
@@ -131,6 +131,8 @@ extension Mapping {
 /// undone, a half-done removal finished.
 struct Intent: Codable, Equatable, Sendable {
   var change = RuleChange()
+  /// What its rules are made with, as in the state: they are taken away with the same, whatever `iptables` is by then.
+  var firewallBackend: String?
   /// Background processes that end.
   var holders: [String] = []
   /// What single processes let go of.

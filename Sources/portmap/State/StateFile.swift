@@ -8,60 +8,37 @@ struct StateFile {
   private static let spareName = "spare"
 
   let folder: StateFolder
+  private var coder = StateCoder()
+
+  init(folder: StateFolder) {
+    self.folder = folder
+  }
 
   /// Reads the state; a fresh one where there is no file, or one that speaks of another boot or namespace.
   ///
   /// - Throws: StateError for a file that cannot be read or understood, or that a newer version wrote. It is left
   ///   as it is.
-  func read() throws -> State {
+  mutating func read() throws -> State {
     let fresh = Self.fresh
     guard let file = try folder.open(file: Self.name, flags: O_RDONLY) else { return fresh }
-    let bytes = try Files.contents(of: file)
-    let state = try Self.decode(bytes, path: "\(folder.path)/\(Self.name)")
+    // Blocks as large as the state come and go: to get fresh pages from the kernel for each takes longer than to fill
+    // them.
+    _ = mallopt(M_MMAP_THRESHOLD, 64 << 20)
+    _ = mallopt(M_TRIM_THRESHOLD, 64 << 20)
+    let data = try FileHandle(fileDescriptor: file.raw, closeOnDealloc: false).readToEnd() ?? Data()
+    let state = try coder.decode(data, path: "\(folder.path)/\(Self.name)")
     return state.netnsCookie == fresh.netnsCookie && state.bootID == fresh.bootID ? state : fresh
   }
 
   /// The state of a namespace that portmap has not been used in.
   static var fresh: State { State(netnsCookie: clinux_netns_cookie(), bootID: bootID) }
 
-  /// Reads the text of a state file.
-  ///
-  /// - Throws: StateError with `path` where it is damaged or of a newer version.
-  static func decode(_ bytes: [UInt8], path: String) throws(StateError) -> State {
-    struct Version: Decodable { let version: Int }
-    let decoder = JSONDecoder()
-    let data = Data(bytes)
-    do {
-      let found = try decoder.decode(Version.self, from: data).version
-      guard found <= State.currentVersion else {
-        throw StateError(
-          path: path,
-          problem: "it is of version \(found); this portmap knows version \(State.currentVersion)"
-        )
-      }
-      return try decoder.decode(State.self, from: data)
-    } catch let error as StateError {
-      throw error
-    } catch {
-      throw StateError(
-        path: path,
-        problem: bytes.isEmpty ? "it is empty" : "it is damaged: \(Self.words(error))"
-      )
-    }
-  }
-
-  static func encode(_ state: State) throws -> [UInt8] {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    return Array(try encoder.encode(state))
-  }
-
   /// Replaces the file, so that a reader, and whoever comes after a crash, finds the old state or the new one.
   ///
   /// - Parameter mayUseSpare: Whether the room that was put by for a full disk may be taken: by what gives back or
   ///   undoes, not by what takes more.
-  func write(_ state: State, mayUseSpare: Bool) throws {
-    let bytes = try Self.encode(state)
+  mutating func write(_ state: State, mayUseSpare: Bool) throws {
+    let bytes = try coder.encode(state)
     do {
       try replace(with: bytes)
     } catch let error as SystemError where error.errno == ENOSPC && mayUseSpare {
@@ -74,14 +51,14 @@ struct StateFile {
   /// Deletes what a command that was killed while it wrote has left.
   func removeHalfWritten() { unlinkat(folder.descriptor.raw, Self.newName, 0) }
 
-  private func replace(with bytes: [UInt8]) throws {
+  private func replace(with bytes: Data) throws {
     let path = "\(folder.path)/\(Self.newName)"
     unlinkat(folder.descriptor.raw, Self.newName, 0)
     do {
       guard let file = try folder.open(file: Self.newName, flags: O_WRONLY | O_CREAT | O_EXCL) else {
         throw StateError(path: path, problem: "the folder was deleted meanwhile")
       }
-      try Files.write(bytes, to: file, about: path)
+      try bytes.withUnsafeBytes { try Files.write($0, to: file, about: path) }
       try syscall("fsync", about: path) { fsync(file.raw) }
       let raw = folder.descriptor.raw
       try syscall("rename", about: path) { renameat(raw, Self.newName, raw, Self.name) }
@@ -112,17 +89,4 @@ struct StateFile {
   }
 
   private static var bootID: String { Files.word(of: "/proc/sys/kernel/random/boot_id") ?? "" }
-
-  private static func words(_ error: any Error) -> String {
-    guard let error = error as? DecodingError else { return "\(error)" }
-    switch error {
-    case .dataCorrupted(let context), .keyNotFound(_, let context), .typeMismatch(_, let context),
-      .valueNotFound(_, let context):
-      let place = context.codingPath.map { $0.intValue.map(String.init) ?? $0.stringValue }.joined(
-        separator: "."
-      )
-      return place.isEmpty ? context.debugDescription : "\(place): \(context.debugDescription)"
-    @unknown default: return "\(error)"
-    }
-  }
 }

@@ -26,14 +26,19 @@ enum Files {
     }
   }
 
-  static func write(_ bytes: [UInt8], to file: Descriptor, about subject: String? = nil) throws(SystemError) {
-    var written = 0
-    while written < bytes.count {
-      written += try syscall("write", about: subject) {
-        bytes.withUnsafeBytes {
-          Glibc.write(file.raw, $0.baseAddress?.advanced(by: written), bytes.count - written)
-        }
-      }
+  static func write(_ text: String, to file: Descriptor, about subject: String? = nil) throws(SystemError) {
+    try Array(text.utf8).withUnsafeBufferPointer { bytes throws(SystemError) in
+      try write(UnsafeRawBufferPointer(bytes), to: file, about: subject)
+    }
+  }
+
+  static func write(_ bytes: UnsafeRawBufferPointer, to file: Descriptor, about subject: String? = nil)
+    throws(SystemError)
+  {
+    var rest = bytes
+    while !rest.isEmpty {
+      let count = try syscall("write", about: subject) { Glibc.write(file.raw, rest.baseAddress, rest.count) }
+      rest = UnsafeRawBufferPointer(rebasing: rest[count...])
     }
   }
 

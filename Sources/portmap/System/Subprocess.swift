@@ -92,7 +92,7 @@ final class ProgramRunner {
       return try RunningProgram(program, path: path, arguments, environment, input: input, text: nil)
     }
     let file = try Descriptor("memfd_create") { clinux_memory_file("text") }
-    try Files.write(Array(text.utf8), to: file)
+    try Files.write(text, to: file)
     // The program opens the file by way of its parent's descriptor.
     let name = "/proc/\(getpid())/fd/\(file.raw)"
     return try RunningProgram(program, path: path, arguments + [name], environment, input: input, text: file)

@@ -49,7 +49,8 @@ func nonblocking<Result: FixedWidthInteger & SignedInteger>(
   }
 }
 
+/// Ends the program on an errno that only a mistake in it can bring about.
 @inline(never)
-private func trap(_ name: StaticString, _ code: Int32) -> Never {
+func trap(_ name: StaticString, _ code: Int32) -> Never {
   fatalError("\(name): \(String(cString: strerror(code)))")
 }

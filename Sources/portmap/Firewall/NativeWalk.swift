@@ -1,0 +1,86 @@
+/// Follows packets of which only some is known through a base chain of one native table.
+///
+/// Each condition of a rule is met, not met, unknown, or met by what names the traffic: its port, its address, its
+/// bridge, its having been translated. A rule with an unknown condition counts when another one names the traffic
+/// (`ip saddr 192.0.2.0/24 tcp dport 8080 drop`), and not otherwise (`ip saddr @blocked drop`); so does what stands in
+/// a chain that an unknown condition leads to. A rule about some of a range's ports drops the mapping's traffic and
+/// does not accept it.
+struct NativeWalk {
+  let ruleset: NativeRuleset
+  let table: NativeRuleset.TableName
+
+  /// Chains refer to each other without loops, but what is read need not come from the kernel.
+  private static let deepest = 16
+
+  private enum Verdict {
+    case accept
+    case drop
+  }
+
+  private enum Action {
+    case end(Verdict)
+    case enter(String, isGoto: Bool)
+    case leave
+  }
+
+  func drops(_ traffic: NativeTraffic, in chain: NativeRuleset.Chain) -> Bool {
+    let verdict = verdict(on: traffic, in: chain.name, needsName: false, depth: 0)
+    return verdict.map { $0 == .drop } ?? (chain.policy == "drop")
+  }
+
+  /// Nil where the end of the chain is reached.
+  ///
+  /// - Parameter needsName: Whether just rules that name the traffic count.
+  private func verdict(on traffic: NativeTraffic, in chain: String, needsName: Bool, depth: Int) -> Verdict? {
+    guard depth < Self.deepest else { return nil }
+    for rule in ruleset.rules(table, chain) {
+      for (action, conditions) in branches(of: rule, traffic) where !conditions.contains(.unmet) {
+        var isNamed = conditions.contains(.named)
+        var isCertain = !conditions.contains(.unknown)
+        if conditions.contains(.partly) {
+          if case .end(.accept) = action { isCertain = false } else { isNamed = true }
+        }
+        let counts = isNamed || (isCertain && !needsName)
+        switch action {
+        case .end(let verdict): if counts { return verdict }
+        case .leave: if counts { return nil }
+        case .enter(let target, let isGoto):
+          if let verdict = verdict(on: traffic, in: target, needsName: !counts, depth: depth + 1) {
+            return verdict
+          }
+          if isGoto, counts { return nil }
+        }
+      }
+    }
+    return nil
+  }
+
+  /// What a rule does, and under which conditions: more than one thing where it looks its verdict up.
+  private func branches(of rule: [JSON], _ traffic: NativeTraffic) -> [(Action, [Truth])] {
+    let match = NativeMatch(ruleset: ruleset, table: table, traffic: traffic)
+    var conditions: [Truth] = []
+    for statement in rule {
+      if let condition = statement["match"] {
+        conditions.append(match.truth(of: condition))
+      } else if ["limit", "quota", "ct count"].contains(where: { statement[$0] != nil }) {
+        conditions.append(.unknown)
+      } else if let map = statement["vmap"], let key = map["key"], let data = map["data"] {
+        return (ruleset.values(data, table) ?? []).compactMap { entry in
+          guard entry.elements.count == 2, let action = action(entry.elements[1]) else { return nil }
+          return (action, conditions + [match.truth(of: key, among: entry.elements[0])])
+        }
+      } else if let action = action(statement) {
+        return [(action, conditions)]
+      }
+    }
+    return []
+  }
+
+  private func action(_ statement: JSON) -> Action? {
+    if statement["accept"] != nil { return .end(.accept) }
+    if statement["drop"] != nil || statement["reject"] != nil { return .end(.drop) }
+    if statement["return"] != nil { return .leave }
+    if let target = statement["jump"]?["target"]?.text { return .enter(target, isGoto: false) }
+    return statement["goto"]?["target"]?.text.map { .enter($0, isGoto: true) }
+  }
+}
