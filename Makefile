@@ -18,9 +18,10 @@ if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -qq && \
 endef
 
 TOOLS = iptables:iptables ip:iproute2 conntrack:conntrack
-# What the demo, the examples and the recipes use.
+# What the demo and the examples use, and what more the recipes do.
 EXAMPLES = busybox:busybox curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base pkill:procps python3:python3 \
   systemd-socket-activate:systemd
+RECIPES = pytest-3:python3-pytest yq:yq
 SHELLS = zsh:zsh fish:fish
 
 .PHONY: build
@@ -32,7 +33,7 @@ FIREWALLD = .build/firewalld
 
 .PHONY: test
 test: lint build
-	$(call need,$(TOOLS) $(EXAMPLES) $(SHELLS) unshare:util-linux ss:iproute2 sysctl:procps dpkg-deb:dpkg haproxy:haproxy \
+	$(call need,$(TOOLS) $(EXAMPLES) $(RECIPES) $(SHELLS) unshare:util-linux ss:iproute2 sysctl:procps dpkg-deb:dpkg haproxy:haproxy \
 	  ufw:ufw nft:nftables dbus-daemon:dbus-daemon)
 	@/usr/bin/python3 -c 'import dbus, gi' 2>/dev/null || DEBIAN_FRONTEND=noninteractive \
 	  apt-get install -y -qq --no-install-recommends python3-dbus python3-gi >/dev/null
@@ -53,6 +54,7 @@ test-vm: build qemu
 qemu:
 	$(call need,qemu-system-x86_64:qemu-system-x86)
 
+# In the manual .Ql quotes the rest of its line, another .Ql too: that shows as two quotes in a row.
 .PHONY: lint
 lint:
 	$(call need,$(SHELLS) shellcheck:shellcheck mandoc:mandoc)
@@ -60,6 +62,7 @@ lint:
 	bash -n completions/portmap.bash && zsh -n completions/_portmap && fish -n completions/portmap.fish
 	shellcheck completions/portmap.bash packaging/* $$(grep -lrE "^#!.*bash|shellcheck shell" recipes)
 	! mandoc -T lint man/portmap.8 2>/dev/null | grep -v 'referenced manual not found'
+	! mandoc -T ascii man/portmap.8 2>/dev/null | grep "''"
 
 .PHONY: demo
 demo: build

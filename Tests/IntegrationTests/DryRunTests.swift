@@ -24,6 +24,41 @@ import Testing
     }
   }
 
+  /// What a dry run shows can be pasted: it does what the command does, as far as a shell can.
+  @Test func whatIsShownCanBePasted() throws {
+    try withTopology { topology in
+      let portmap = topology.portmap
+      let guest = try Namespace("p", topology.cleanup)
+      let before = try topology.host.snapshot()
+      func paste(_ script: Outcome) throws { try topology.host.exec("sh", "-e", "-c", script.stdout) }
+      func shape() throws -> Snapshot { try topology.host.snapshot().withoutIDs }
+
+      try paste(try portmap("map", "-n", "8000-8010:80-90/tcp+udp", "[::]:81:80", "--to", Address.web6))
+      #expect(try topology.host.sysctl("net.ipv6.conf.all.forwarding") == "1")
+      let pasted = try shape()
+      try topology.host.exec("sh", "-c", Self.flush)
+      try portmap("map", "8000-8010:80-90/tcp+udp", "[::]:81:80", "--to", Address.web6)
+      #expect(try shape() == pasted)
+      try portmap("unmap", "--all")
+
+      try portmap("alloc", "--netns", guest.name)
+      try portmap("map", "8080:80", "--to", guest.name)
+      let made = try shape()
+      try paste(try portmap("unmap", "-n", "--all"))
+      #expect(try topology.host.snapshot() == before)
+      try portmap("unmap", "--all")
+      try paste(try portmap("alloc", "-n", "--netns", guest.name))
+      #expect(try guest.ip("route").stdout.hasPrefix("default via 172.16.42.1"))
+      #expect(try shape().links == made.links)
+    }
+  }
+
+  private static let flush = """
+    for program in iptables ip6tables; do
+      for table in nat filter raw; do $program -t $table -F; $program -t $table -X; done
+    done
+    """
+
   @Test func unmap() throws {
     try withTopology { topology in
       let portmap = topology.portmap
@@ -46,5 +81,15 @@ import Testing
       let unmapping = try topology.portmap("unmap", "--verbose", "8080")
       #expect(unmapping.stderr.contains("[#] iptables-restore"), "\(unmapping)")
     }
+  }
+}
+
+extension Snapshot {
+  /// The same with every id alike.
+  fileprivate var withoutIDs: Snapshot {
+    func plain(_ lines: [String]) -> [String] {
+      lines.map { $0.replacing(#/([:-])[a-f][0-9a-f]{7}\b/#) { "\($0.1)ID" } }
+    }
+    return Snapshot(rules: plain(rules), rules6: plain(rules6), links: plain(links))
   }
 }

@@ -116,7 +116,11 @@ import Testing
   @Test func unwritableResultIsAFailure() throws {
     try withTopology { topology in
       let before = try topology.host.snapshot()
-      for command in ["map 8080:80 --to 10.99.0.2", "map --json 8080:80 --to 10.99.0.2", "alloc 8080"] {
+      for command in [
+        "map 8080:80 --to 10.99.0.2", "map --json 8080:80 --to 10.99.0.2", "map 8080:80", "alloc 8080",
+        "alloc --lend", "alloc --ip", "alloc --netns \(topology.other.name)", "map -n 80 --to 10.99.0.2",
+        "check --json", "proxy 8080 10.99.0.2:80", "--version", "map --help",
+      ] {
         let outcome = try topology.portmap.shell("exec \"$0\" \(command) > /dev/full", status: 1)
         #expect(outcome.stderr.hasPrefix("portmap: "), "\(outcome)")
         try topology.host.expectUnchanged(before)

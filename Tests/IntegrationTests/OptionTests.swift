@@ -28,7 +28,9 @@ import Testing
     ["map", "--quiet=yes", "80", "--to", "10.99.0.2"], ["map", "--to", "9lives", "80"],
     ["map", "--to", "a-name-of-16-chars", "80"], ["map", "--bridge", "no/slash", "80"],
     ["alloc", "--to", "10.99.0.2"], ["alloc", "-c", "0"], ["alloc", "-c", "-1"], ["alloc", "-c", "many"],
-    ["alloc", "--ip", "8080"], ["alloc", "--ip", "-c", "2"], ["alloc", "--name", "web"],
+    ["alloc", "--ip", "8080"], ["alloc", "--ip", "-c", "2"],
+    ["alloc", "--ip", "--", "true"], ["alloc", "--netns", "web", "--", "true"], ["--json", "list"],
+    ["alloc", "--name", "web"],
     ["alloc", "--subnet", "10.77.0.0/24"], ["alloc", "--ip", "--netns", "web"],
     ["alloc", "--ip", "--name", "deadbeef"], ["alloc", "--ip", "--subnet", "10.77.0.0"],
     ["alloc", "--ip", "--subnet", "10.77.0.0/33"], ["alloc", "--host-ip", "127.0.0.1", "127.0.0.1:8080"],
@@ -46,6 +48,31 @@ import Testing
       #expect(outcome.stdout.isEmpty && outcome.stderr.hasPrefix("portmap: "), "\(outcome)")
       #expect(try host.processes().isEmpty)
       #expect(!FileManager.default.fileExists(atPath: portmap.state))
+    }
+  }
+
+  @Test(arguments: [
+    (["lst"], "did you mean list?"), (["map", "--too", "10.99.0.2", "80"], "did you mean --to?"),
+    (["--json", "list"], "portmap --help lists them"),
+    (["map", "80", "10.99.0.2"], "the backend goes with --to"),
+  ])
+  func hints(_ arguments: [String], _ hint: String) throws {
+    try withHost { portmap, _ in
+      let outcome = try portmap.run(arguments, status: 2)
+      #expect(outcome.stderr.hasSuffix("\nhint: \(hint)\n"), "\(outcome)")
+    }
+  }
+
+  /// What the environment names is given, too.
+  @Test func aBridgeBesideABackend() throws {
+    try withHost { portmap, _ in
+      var portmap = portmap
+      portmap.environment = ["PORTMAP_TO": "10.99.0.2"]
+      let outcome = try portmap("map", "--bridge", "br0", "8080:80", status: 2)
+      #expect(outcome.stderr.contains("PORTMAP_TO"), "\(outcome)")
+      portmap.environment = ["PORTMAP_TO": "", "PORTMAP_BRIDGE": "br0"]
+      let missing = try portmap("map", "8080:80", status: 1)
+      #expect(missing.stderr.contains("br0"), "\(missing)")
     }
   }
 

@@ -83,6 +83,17 @@ import Testing
     }
   }
 
+  @Test func backendsThatDoNotFitTheSockets() throws {
+    try withHost { portmap, _ in
+      var portmap = portmap
+      portmap.prefix = [Tools.probe, "activate", "tcp/127.0.0.1/8080", "--"]
+      for backends in [[], ["10.99.0.2:80", "10.99.0.2:81"], ["8080", "10.99.0.2:80"], ["10.99.0.2:80-81"]] {
+        let outcome = try portmap.run(["proxy"] + backends, status: 2)
+        #expect(outcome.stdout.isEmpty, "\(outcome)")
+      }
+    }
+  }
+
   @Test func udpTimeout() throws {
     try withTopology { topology in
       let server = try topology.web.serve(.udp, Address.web, "80", name: "web")

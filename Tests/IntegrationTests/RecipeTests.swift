@@ -82,6 +82,109 @@ import Testing
     #expect(lines == ["hello"])
   }
 
+  /// With a stand-in for systemd-nspawn, which needs more than a namespace: it serves where it is told to.
+  @Test func nspawn() throws {
+    let lines = try shell(
+      """
+      cat >/run/bin/systemd-nspawn <<'END'
+      #!/bin/sh
+      echo "$1 $2 $4 $5"
+      exec nsenter --net="${3#--network-namespace-path=}" busybox httpd -f -p 80 -h /run/www
+      END
+      chmod +x /run/bin/systemd-nspawn
+      ./nspawn web /run/www 8080:80 -- --boot --quiet 2>/dev/null &
+      fetch http://127.0.0.1:8080/
+      pkill -f '^portmap map '
+      wait || true
+      portmap list
+      ip netns list
+      """
+    )
+    #expect(lines == ["--machine=web --directory=/run/www --boot --quiet", "hello"])
+  }
+
+  /// With a stand-in for D-Bus: it says once that the firewall was reloaded.
+  @Test func repairAfterReload() throws {
+    let lines = try shell(
+      """
+      cat >/run/bin/busctl <<'END'
+      #!/bin/sh
+      portmap check && iptables -t nat -F && echo '{"type":"signal","member":"Reloaded"}'
+      END
+      chmod +x /run/bin/busctl
+      portmap map -q 8080:80 --to 192.0.2.7 2>/dev/null
+      iptables -t nat -F
+      ./systemd/repair-after-reload >/dev/null
+      portmap check && echo well
+      """
+    )
+    #expect(lines == ["8080", "well"])
+  }
+
+  /// What an ordinary user's job finds in its folder, and the lines of a YAML file as a script.
+  private static let job = """
+    mkdir -m 777 /run/work /run/user
+    cp "$1"/ci/*.yml /run/work
+    cd /run/work
+    cat >server <<'END'
+    #!/bin/sh
+    exec busybox httpd -f -p "$2" -h /run/www
+    END
+    cat >run-tests <<'END'
+    #!/bin/sh
+    if [ $# = 0 ]; then
+      test "$LISTEN_PID" = $$ && readlink /proc/self/fd/3 | cut -d : -f 1
+    else
+      curl --silent --fail --retry 10 --retry-delay 1 --retry-connrefused "$1"
+    fi
+    END
+    chmod +x server run-tests
+    as_user() { setpriv --reuid 1000 --regid 1000 --clear-groups env XDG_RUNTIME_DIR=/run/user "$@"; }
+
+    """
+
+  @Test func gitHubActions() throws {
+    let lines = try shell(
+      Self.job + """
+        touch env
+        chown 1000 env
+        step() { as_user GITHUB_ENV=/run/work/env $(cat env) bash -e -c "$1"; }
+        eval "$(yq -r '.jobs.test.steps[] | select(has("run")) | "step " + (.run | @sh)' github-actions.yml)"
+        as_user portmap list
+        """
+    )
+    #expect(lines == ["socket", "hello"])
+  }
+
+  /// The last script runs in a shell of its own, after a failure too.
+  @Test(arguments: ["", "echo 'exit 1' >run-tests\n"])
+  func gitLab(_ accident: String) throws {
+    let lines = try shell(
+      Self.job + accident + """
+        run() {
+          as_user bash -e -o pipefail -c "$(yq -r '."'$1'".'$2'[]' gitlab-ci.yml)"
+        }
+        run test-socket script || echo failed
+        run test-port script || echo failed
+        run test-port after_script
+        as_user portmap list
+        """
+    )
+    #expect(lines == (accident.isEmpty ? ["socket", "hello"] : ["failed", "failed"]))
+  }
+
+  @Test func pytest() throws {
+    let lines = try shell(
+      """
+      export PYTHONDONTWRITEBYTECODE=1
+      portmap alloc -- pytest-3 -q -p no:cacheprovider test_server.py | tail -n 1
+      pytest-3 -q -p no:cacheprovider test_server.py | tail -n 1
+      portmap list
+      """
+    ).map { $0.replacing(#/ in .*/#, with: "") }
+    #expect(lines == ["2 passed", "1 passed, 1 skipped"])
+  }
+
   @Test func socketFromSystemd() throws {
     let lines = try shell(
       """

@@ -151,6 +151,23 @@ import Testing
     }
   }
 
+  @Test func whatIsTheirsIsCheckedAndRepaired() throws {
+    try withUser { portmap, topology in
+      // Root's folder is there, too.
+      try topology.portmap("map", "8081:80", "--to", Address.web)
+      #expect(try portmap("repair").stdout.isEmpty)
+      try portmap("map", "8080:80", "--proxy-only", "--to", Address.web)
+      #expect(try portmap("check").stdout.isEmpty)
+      let pid = try #require(try portmap.list().mappings.first?.pid)
+      kill(pid, SIGKILL)
+      #expect(try portmap("check", status: 1).stdout.contains("dead"))
+      #expect(try portmap("repair", "-n").stdout.contains("dead"))
+      #expect(try portmap("repair").stdout == "held 8080 again\n")
+      #expect(try topology.host.sockets(.tcp, 8080).count == 1)
+      try portmap("unmap", "--all")
+    }
+  }
+
   @Test func aDryRunNeedsNoRoot() throws {
     try withUser { portmap, topology in
       let before = try topology.host.snapshot()

@@ -101,10 +101,16 @@ import Testing
         "--range", "-n",
       ],
       "unmap": ["--if-exists", "--all", "-n"],
-      "alloc": ["-c", "--host-ip", "--range", "--ip", "--name", "--bridge", "--subnet", "--netns", "-n"],
+      "alloc": [
+        "-c", "--host-ip", "--range", "--ip", "--name", "--bridge", "--subnet", "--netns", "-n",
+        "--lend",
+      ],
       "list": [],
       "proxy": ["--proxy-protocol", "--udp-timeout"],
+      "check": [],
+      "repair": ["-n"],
     ]
+    #expect(Set(CommandTable.commands.map(\.name)) == Set(contract.keys))
     for (name, options) in contract {
       let known = CommandTable.command(name)?.allOptions.flatMap { [$0.name, $0.short ?? ""] } ?? []
       for option in options + ["-h", "--help", "--json", "-q", "--quiet", "-v", "--verbose", "--state-dir"] {
@@ -119,6 +125,21 @@ import Testing
       #expect(Help.overview.contains("  \(command.name) "))
       let text = Help.text(command)
       for option in command.allOptions { #expect(text.contains(option.name)) }
+      // What stands for an operand is explained.
+      let operands = Set(command.synopsis.flatMap { $0.split { !$0.isLetter } })
+      for operand in operands.intersection(["SPEC", "PORTSPEC", "TARGET"]) {
+        #expect(text.contains("A \(operand) is "), "\(command.name)")
+      }
+    }
+  }
+
+  /// Of 80 columns and 24 lines, the overview; commands with many options may be longer.
+  @Test func helpFitsAScreen() {
+    let overview = Help.overview.split(separator: "\n", omittingEmptySubsequences: false)
+    #expect(overview.count <= 24)
+    #expect(overview.count { $0.hasPrefix("  portmap ") } == 3)
+    for text in [Help.overview] + CommandTable.commands.map(Help.text) {
+      for line in text.split(separator: "\n") { #expect(line.count <= 80, "\(line)") }
     }
   }
 }

@@ -60,6 +60,8 @@ enum CommandTable {
     value: "v1|v2",
     help: "begin each connection with a PROXY protocol header"
   )
+  private static let target =
+    "A TARGET is a port (8080/udp), a whole range, a spec, a line that map printed, an address or its name, or an id."
 
   static let commands = [
     CommandDefinition(
@@ -67,8 +69,10 @@ enum CommandTable {
       synopsis: ["map [--to ADDR|NAME] [OPTION...] SPEC... [-- CMD ARG...]"],
       summary: "map ports of this host to a backend",
       details: [
+        "A SPEC is [HOST_IP:][HOST[-END]]:BACKEND[-END][/PROTO], or BACKEND[-END][/PROTO], whose host port is"
+          + " allocated. PROTO is tcp (the default), udp, sctp or tcp+udp.",
         "With -- CMD the mappings live as long as CMD, whose exit status becomes portmap's own; 125 is portmap's failure,"
-          + " 126 and 127 say that CMD could not be run."
+          + " 126 and 127 say that CMD could not be run.",
       ],
       options: [
         OptionDefinition(
@@ -92,6 +96,7 @@ enum CommandTable {
       name: "unmap",
       synopsis: ["unmap [--if-exists] TARGET...", "unmap --all"],
       summary: "release mappings, reservations and addresses",
+      details: [target],
       options: [
         OptionDefinition(name: "--if-exists", help: "a target that is nowhere is no failure"),
         OptionDefinition(name: "--all", help: "release everything, portmap's own bridge too"),
@@ -102,15 +107,17 @@ enum CommandTable {
     CommandDefinition(
       name: "alloc",
       synopsis: [
-        "alloc [-c N] [--lend] [--host-ip ADDR]... [--range A-B] [PORTSPEC...] [-- CMD ARG...]",
+        "alloc [-c N] [--lend] [OPTION...] [PORTSPEC...] [-- CMD ARG...]",
         "alloc --ip [--name NAME] [--bridge NAME] [--subnet CIDR]",
         "alloc --netns NAME [--bridge NAME] [--subnet CIDR]",
       ],
       summary: "reserve ports that no other process can take, or an address",
       details: [
+        "A PORTSPEC is [HOST_IP:]PORT[-END][/PROTO]: one port, one free port of a range, or with 0 any; without one,"
+          + " any tcp port.",
         "With -- CMD the ports live as long as CMD, whose exit status becomes portmap's own. CMD finds the sockets from"
           + " descriptor 3 on as with systemd (LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES), the first port in PORT, all in"
-          + " PORTMAP_PORTS."
+          + " PORTMAP_PORTS.",
       ],
       options: [
         OptionDefinition(name: "--count", short: "-c", value: "N", help: "how many of each (default: 1)"),
@@ -137,6 +144,7 @@ enum CommandTable {
       name: "list",
       synopsis: ["list [TARGET...]"],
       summary: "show mappings, reservations and addresses",
+      details: [target],
       options: [],
       run: ListCommand.run
     ),
@@ -144,6 +152,10 @@ enum CommandTable {
       name: "proxy",
       synopsis: ["proxy [OPTION...] [PORTSPEC BACKEND_IP:PORT]..."],
       summary: "forward in the foreground; no root, no state, no rules",
+      details: [
+        "A PORTSPEC is [HOST_IP:]PORT[-END][/PROTO], 0 for any port. Given sockets by systemd (LISTEN_FDS), it serves"
+          + " those, and each operand is just a backend."
+      ],
       options: [
         proxyProtocol,
         OptionDefinition(

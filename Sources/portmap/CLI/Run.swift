@@ -29,6 +29,9 @@ enum Run {
     if name == "help", words.count > 1 { return try dispatch([words[1], "--help"]) }
     if name == "--help" || name == "-h" || name == "help" { return try Output.write(Help.overview) }
     if name == "--version" { return try Output.write("portmap \(CommandTable.version)\n") }
+    if name.hasPrefix("-") {
+      throw Failure.usage("expected a command before '\(name)'", hint: "portmap --help lists them")
+    }
     guard let command = CommandTable.command(name) else {
       let near = Spelling.nearest(name, among: CommandTable.commands.map(\.name))
       throw Failure.usage(

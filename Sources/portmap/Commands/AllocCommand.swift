@@ -84,6 +84,7 @@ enum AllocAddressCommand {
     if let operand = arguments.operands.first {
       throw Failure.usage("'\(operand)': an address takes no port")
     }
+    if arguments.command != nil { throw Failure.usage("-- CMD is for ports, not for addresses") }
     if namespace != nil, arguments.has("--ip") || name != nil {
       throw Failure.usage("--netns excludes --ip and --name: the address is called as the namespace")
     }

@@ -33,7 +33,7 @@ struct BackendResolver {
       throw Failure(
         .failed,
         "'\(name)' is neither an allocated address nor a network namespace",
-        hint: "portmap alloc --ip --name \(name)"
+        hint: "portmap list shows the addresses, ip netns the namespaces; host names are not looked up"
       )
     }
     let links = try workspace.network().links(inNamespace: name)

@@ -1,31 +1,53 @@
-/// The JSON documents of the contract: keys are only ever added.
-struct MappingDocument: Encodable {
+// The JSON documents of the contract: keys are only ever added.
+
+/// What `proxy` shows of each pair.
+struct PairDocument: Encodable {
   let backendIP: IPAddress
   let backendPort: UInt16
   let backendPortEnd: UInt16
   let hostIP: HostAddress
   let hostPort: UInt16
   let hostPortEnd: UInt16
-  let id: String
-  let nat: Bool
-  let pid: Int32
   let `protocol`: Transport
-  let proxy: Bool
-  let status: String
+
+  init(_ pair: PortPair) {
+    backendIP = pair.backendIP
+    backendPort = pair.backendPorts.first
+    backendPortEnd = pair.backendPorts.last
+    hostIP = pair.hostIP
+    hostPort = pair.hostPorts.first
+    hostPortEnd = pair.hostPorts.last
+    self.protocol = pair.transport
+  }
+}
+
+/// A pair, and how it is served: in one dictionary.
+struct MappingDocument: Encodable {
+  private let pair: PairDocument
+  private let service: Service
+
+  private struct Service: Encodable {
+    let id: String
+    let nat: Bool
+    let pid: Int32
+    let proxy: Bool
+    let status: String
+  }
 
   init(_ mapping: Mapping, _ state: State) {
-    backendIP = mapping.backendIP
-    backendPort = mapping.backendPort
-    backendPortEnd = mapping.backendPortEnd
-    hostIP = mapping.hostIP
-    hostPort = mapping.hostPort
-    hostPortEnd = mapping.hostPortEnd
-    id = mapping.id
-    nat = mapping.nat
-    pid = state.holder(mapping.holder)?.process.pid ?? 0
-    self.protocol = mapping.transport
-    proxy = mapping.proxy
-    status = mapping.status.rawValue
+    pair = PairDocument(mapping.pair)
+    service = Service(
+      id: mapping.id,
+      nat: mapping.nat,
+      pid: state.holder(mapping.holder)?.process.pid ?? 0,
+      proxy: mapping.proxy,
+      status: mapping.status.rawValue
+    )
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    try pair.encode(to: encoder)
+    try service.encode(to: encoder)
   }
 }
 

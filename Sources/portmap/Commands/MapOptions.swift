@@ -17,6 +17,12 @@ struct MapOptions {
     guard !arguments.operands.isEmpty else {
       throw Failure.usage("map needs a spec", hint: "portmap map 8080:80")
     }
+    if let address = arguments.operands.first(where: { IPAddress($0) != nil }) {
+      throw Failure.usage(
+        "invalid spec '\(address)': expected a port, not an address",
+        hint: "the backend goes with --to"
+      )
+    }
     specs = try arguments.operands.map { text throws(SpecError) in try PortSpec(text) }
     let noProxy = arguments.has("--no-proxy")
     let proxyOnly = arguments.has("--proxy-only")
@@ -41,10 +47,11 @@ struct MapOptions {
     if !hostAddresses.isEmpty, let spec = specs.firstIndex(where: { $0.hostAddress != .every }) {
       throw Failure.usage("--host-ip is for specs without an address, not for '\(arguments.operands[spec])'")
     }
-    if arguments.has("--to"), arguments.has("--bridge") {
-      throw Failure.usage("--bridge is where an address is taken from, and --to names one already")
-    }
     to = arguments.value("--to") ?? context.variable("PORTMAP_TO")
+    if to != nil, arguments.has("--bridge") {
+      let source = arguments.has("--to") ? "--to" : "PORTMAP_TO"
+      throw Failure.usage("--bridge is where an address is taken from, and \(source) names one already")
+    }
     if let to, SpecText.backendAddress(to) == nil, !Identifier.isName(to) {
       throw Failure.usage(
         "invalid backend '\(to)': expected a unicast address, or the name of an address or a namespace"

@@ -9,20 +9,18 @@ enum ProxyCommand {
       // Blocked from here on, so that a signal ends the loop instead of the process.
       let signals = try Descriptor("signalfd") { clinux_termination_descriptor() }
       let loop = try EventLoop()
-      let (frontends, routes) = try options.open()
+      let (frontends, pairs) = try options.open()
       let server = ProxyServer(loop: loop)
       for (socket, route) in frontends {
         try DropFilter.detach(from: socket)
         try server.serve(socket, route: route, lease: 0)
       }
       if context.json {
-        try Output.json(routes)
+        try Output.json(pairs.map(PairDocument.init))
       } else if context.quiet {
-        try Output.lines(
-          routes.map { $0.hostPort == $0.hostPortEnd ? "\($0.hostPort)" : "\($0.hostPort)-\($0.hostPortEnd)" }
-        )
+        try Output.lines(pairs.map { "\($0.hostPorts)" })
       } else {
-        try Output.lines(routes.map(\.line))
+        try Output.lines(pairs.map(\.description))
       }
       let stopper = Stopper(loop: loop)
       _ = try loop.add(signals, events: Readiness.input, handler: stopper)
@@ -37,23 +35,6 @@ enum ProxyCommand {
     init(loop: EventLoop) { self.loop = loop }
 
     func handle(events: UInt32, tag: UInt32) { loop.stop() }
-  }
-}
-
-/// One pair of the proxy's, as it is shown.
-struct ProxyDocument: Encodable {
-  let backendIP: IPAddress
-  let backendPort: UInt16
-  let backendPortEnd: UInt16
-  let hostIP: HostAddress
-  let hostPort: UInt16
-  let hostPortEnd: UInt16
-  let `protocol`: Transport
-
-  fileprivate var line: String {
-    func range(_ first: UInt16, _ last: UInt16) -> String { first == last ? "\(first)" : "\(first)-\(last)" }
-    return hostIP.prefix + range(hostPort, hostPortEnd) + "->\(backendIP.bracketed):"
-      + range(backendPort, backendPortEnd) + self.protocol.suffix
   }
 }
 
@@ -85,6 +66,9 @@ private struct ProxyOptions {
       pairs = []
       guard operands.count == inherited else {
         throw Failure.usage("there are \(inherited) sockets (LISTEN_FDS): expected as many backends")
+      }
+      if let range = backends.firstIndex(where: { !$0.ports.isSingle }) {
+        throw Failure.usage("'\(operands[range])': a socket that was passed on leads to one port")
       }
       return
     }
@@ -137,11 +121,11 @@ private struct ProxyOptions {
   }
 
   /// Opens all frontends, or none.
-  func open() throws -> (frontends: [(Descriptor, ProxyRoute)], shown: [ProxyDocument]) {
+  func open() throws -> (frontends: [(Descriptor, ProxyRoute)], shown: [PortPair]) {
     try inherited > 0 ? adopt() : reserve()
   }
 
-  private func reserve() throws -> (frontends: [(Descriptor, ProxyRoute)], shown: [ProxyDocument]) {
+  private func reserve() throws -> (frontends: [(Descriptor, ProxyRoute)], shown: [PortPair]) {
     try DescriptorLimit.makeRoom(for: pairs.reduce(0) { $0 + $1.backend.ports.count * 2 })
     var allocator = PortAllocator(
       ledger: PortLedger(mappings: [], reservations: []),
@@ -150,7 +134,7 @@ private struct ProxyOptions {
       cursors: [:]
     )
     var frontends: [(Descriptor, ProxyRoute)] = []
-    var shown: [ProxyDocument] = []
+    var shown: [PortPair] = []
     for (frontend, backend) in pairs {
       let choice: PortRequest.Choice = frontend.ports.map { .exactly($0) } ?? .next(in: .automatic)
       let held = try allocator.hold(
@@ -166,14 +150,12 @@ private struct ProxyOptions {
           frontends.append((socket, route(transport, SocketAddress(backend.ip, port: port))))
         }
         shown.append(
-          ProxyDocument(
-            backendIP: backend.ip,
-            backendPort: backend.ports.first,
-            backendPortEnd: backend.ports.last,
+          PortPair(
+            transport: transport,
             hostIP: host,
-            hostPort: held.ports.first,
-            hostPortEnd: held.ports.last,
-            protocol: transport
+            hostPorts: held.ports,
+            backendIP: backend.ip,
+            backendPorts: backend.ports
           )
         )
       }
@@ -182,9 +164,9 @@ private struct ProxyOptions {
   }
 
   /// Takes the sockets from descriptor 3 on.
-  private func adopt() throws -> (frontends: [(Descriptor, ProxyRoute)], shown: [ProxyDocument]) {
+  private func adopt() throws -> (frontends: [(Descriptor, ProxyRoute)], shown: [PortPair]) {
     var frontends: [(Descriptor, ProxyRoute)] = []
-    var shown: [ProxyDocument] = []
+    var shown: [PortPair] = []
     for index in 0..<inherited {
       let raw = Int32(3 + index)
       let backend = backends[index]
@@ -200,14 +182,12 @@ private struct ProxyOptions {
       frontends.append((socket, route(transport, SocketAddress(backend.ip, port: backend.ports.first))))
       let host: HostAddress = local.ip == .anyV6 ? .every : .one(local.ip)
       shown.append(
-        ProxyDocument(
-          backendIP: backend.ip,
-          backendPort: backend.ports.first,
-          backendPortEnd: backend.ports.first,
+        PortPair(
+          transport: transport,
           hostIP: host,
-          hostPort: local.port,
-          hostPortEnd: local.port,
-          protocol: transport
+          hostPorts: PortRange(first: local.port, count: 1) ?? .unknown,
+          backendIP: backend.ip,
+          backendPorts: backend.ports
         )
       )
     }

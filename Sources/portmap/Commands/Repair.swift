@@ -182,8 +182,10 @@ struct Repair {
   // MARK: rules
 
   private mutating func restoreRules() throws {
+    // Asked first: the lock over a namespace's rules is in root's folder.
+    guard NetAdmin.isHeld else { return }
     let firewall = try workspace.firewall()
-    guard NetAdmin.isHeld, !state.chains.isEmpty || firewall.isInstalled else { return }
+    guard !state.chains.isEmpty || firewall.isInstalled else { return }
     let backend = try firewall.backend()
     if let recorded = state.firewallBackend, recorded != backend, !state.chains.isEmpty {
       try workspace.firewall(of: recorded).0.remove(RuleChange(chains: state.chains, rules: state.rules))

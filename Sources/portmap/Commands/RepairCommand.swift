@@ -4,10 +4,7 @@ enum RepairCommand {
     if let operand = arguments.operands.first {
       throw Failure.usage("repair takes no operand ('\(operand)')")
     }
-    if context.dryRun {
-      let lines = try Failure.wrapping("repair") { try preview(context) }
-      return try show(lines, context)
-    }
+    if context.dryRun { return try Failure.wrapping("repair") { try preview(context) } }
     try Failure.wrapping("repair") {
       let (workspace, salvaged) = try Salvage.open(context)
       var repair = Repair(workspace: workspace)
@@ -21,13 +18,18 @@ enum RepairCommand {
     }
   }
 
-  /// Each difference as a comment, and the rules that would be put in order.
-  private static func preview(_ context: Context) throws -> [String] {
+  /// Prints each difference as a comment, and the rules that would be put in order; or what `check` would.
+  private static func preview(_ context: Context) throws {
     let workspace = try Workspace.open(context)
     let inspection = Inspection(workspace: workspace)
-    var lines = try inspection.problems().map { "# \($0.subject): \($0.problem)" }
-    guard NetAdmin.isHeld else { return lines }
-    let firewall = try workspace.firewall()
+    let problems = try inspection.problems()
+    if context.json { return try Output.json(problems) }
+    let rules = NetAdmin.isHeld ? try rules(inspection, workspace.firewall()) : []
+    try Output.lines(problems.map { "# \($0.subject): \($0.problem)" } + rules)
+  }
+
+  private static func rules(_ inspection: Inspection, _ firewall: Firewall) throws -> [String] {
+    var lines: [String] = []
     for family in IPAddress.Family.allCases where firewall.isInstalled && firewall.serves(family) {
       let text = try inspection.comparison(family, firewall).0.repairText
       if !text.isEmpty { lines.append(firewall.shown(family, text)) }

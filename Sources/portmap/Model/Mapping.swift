@@ -33,19 +33,24 @@ struct Mapping: Equatable, Sendable {
 
   var hostPorts: PortRange { PortRange(first: hostPort, last: hostPortEnd) ?? .unknown }
   var backendPorts: PortRange { PortRange(first: backendPort, last: backendPortEnd) ?? .unknown }
+
+  /// What leads where.
+  var pair: PortPair {
+    PortPair(
+      transport: transport,
+      hostIP: hostIP,
+      hostPorts: hostPorts,
+      backendIP: backendIP,
+      backendPorts: backendPorts
+    )
+  }
 }
 
 extension Mapping: CustomStringConvertible {
-  /// The notation of `docker ps`: `8080->172.16.42.2:80/udp`.
-  var description: String {
-    "\(frontend)->\(backendIP.bracketed):\(backendPorts)\(transport.suffix)"
-  }
-
-  /// `8080`, `127.0.0.1:8000-8010`: the host's side without the transport.
-  var frontend: String { "\(hostIP.prefix)\(hostPorts)" }
+  var description: String { pair.description }
 
   /// What unmap takes to mean this mapping and no other: `8080/udp`.
-  var target: String { frontend + transport.suffix }
+  var target: String { pair.frontend + transport.suffix }
 }
 
 extension Transport {
