@@ -350,7 +350,8 @@ import Testing
   @Test(arguments: [
     "", "4", "4 nat -A CHAIN", "5 nat -A CHAIN -j ACCEPT", "4 mangle -A CHAIN -j ACCEPT",
     "4 nat -D CHAIN -j ACCEPT",
-    "4 nat -A CHAIN -j ACCEPT\n-F", "nat -A CHAIN -j ACCEPT",
+    "4 nat -A CHAIN -j ACCEPT\n-F", "nat -A CHAIN -j ACCEPT", "4 nat -A CHAIN ", "4 nat -A CHAIN  ",
+    "4 nat -A  -j ACCEPT",
   ])
   func refused(_ text: String) {
     #expect(Rule(text: text) == nil)

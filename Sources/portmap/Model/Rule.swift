@@ -27,7 +27,7 @@ struct Rule: TextCoded, Hashable, Sendable {
   init?(_ bytes: ArraySlice<UInt8>) {
     var words = Words(bytes)
     guard words.take("4") || words.take("6"), words.value(Table.init(rawValue:)) != nil,
-      words.value(Position.init(rawValue:)) != nil, words.text() != nil, !words.isAtEnd,
+      words.value(Position.init(rawValue:)) != nil, words.text() != nil, words.text() != nil,
       !bytes.contains(UInt8(ascii: "\n"))
     else { return nil }
     text = String(decoding: bytes, as: UTF8.self)
