@@ -37,11 +37,15 @@ function __portmap_identifiers
     else
         set folder (string match -- '--state-dir=*' $words)
     end
-    command $words[1] list -q $folder 2>/dev/null
+    set -l table (command $words[1] list $folder 2>/dev/null)
+    for identifier in (command $words[1] list -q $folder 2>/dev/null)
+        # What stands first in its line says what it is.
+        printf '%s\t%s\n' $identifier (string replace -rf -- "^(\S+) .* $identifier(?: .*)?\$" '$1' $table)
+    end
 end
 
 function __portmap_names
-    __portmap_identifiers | string match -rv '^[a-f][0-9a-f]{7}$'
+    __portmap_identifiers | string match -rv '^[a-f][0-9a-f]{7}\t'
 end
 
 function __portmap_namespaces

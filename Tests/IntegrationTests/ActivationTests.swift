@@ -9,12 +9,11 @@ import Testing
     try withHost { portmap, _ in
       let script = """
         echo "$LISTEN_FDS $LISTEN_FDNAMES"; echo "$PORT $PORTMAP_PORTS"; [ $LISTEN_PID = $$ ] && echo mine
-        for fd in 3 4 5 6; do readlink /proc/$$/fd/$fd; done; true
+        for fd in 3 4 5 6; do readlink /proc/$$/fd/$fd || true; done
         """
       let outcome = try portmap("alloc", "8081/udp", "8080", "127.0.0.1:8082", "--", "sh", "-c", script)
-      // A pipe of the shell's own would be a descriptor of it for a moment.
       #expect(
-        outcome.lines.map { $0.replacing(/^socket:\[\d+\]$/, with: "socket") } == [
+        outcome.lines.map { $0.replacing(#/:\[\d+\]$/#, with: "") } == [
           "3 udp-8081:tcp-8080:tcp-8082", "8081 8081 8080 8082", "mine", "socket", "socket", "socket",
         ]
       )

@@ -23,6 +23,16 @@ import Testing
       _ line: String,
       at location: SourceLocation = #_sourceLocation
     ) throws -> Set<String> {
+      let lines = try described(shell, line, at: location)
+      return Set(lines.map { $0.split(separator: "\t").first.map(String.init) ?? "" })
+    }
+
+    /// The same, in fish with its explanation behind a tab.
+    func described(
+      _ shell: Shell,
+      _ line: String,
+      at location: SourceLocation = #_sourceLocation
+    ) throws -> [String] {
       let command: [String] =
         switch shell {
         case .bash: ["bash", "--norc", "-c", Self.bashDriver, shell.file] + Self.words(line)
@@ -37,8 +47,7 @@ import Testing
         ],
         at: location
       )
-      let lines = outcome.lines.filter { !$0.isEmpty }
-      return Set(lines.map { $0.split(separator: "\t").first.map(String.init) ?? "" })
+      return outcome.lines.filter { !$0.isEmpty }
     }
 
     /// The line as bash would split it: "=" is a word of its own.
@@ -154,6 +163,12 @@ import Testing
       for command in ["unmap", "list"] {
         #expect(try desk.offers(shell, "portmap \(command) ") == [port ?? "", "web"])
         #expect(try desk.offers(shell, "portmap \(command) --state-dir \(desk.folder)/none ").isEmpty)
+      }
+      if shell == .fish {
+        #expect(
+          Set(try desk.described(shell, "portmap unmap "))
+            == ["web\t10.77.0.2", "\(port ?? "")\t8080->10.77.0.2:80"]
+        )
       }
       try desk.portmap("unmap", "--all")
     }

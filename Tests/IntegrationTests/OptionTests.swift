@@ -41,6 +41,7 @@ import Testing
     ["proxy", "8080/udp", "10.99.0.2:80", "--proxy-protocol", "v2"],
     ["proxy", "--udp-timeout", "0", "8080", "10.99.0.2:80"],
     ["proxy", "8080-8081", "10.99.0.2:80-82"], ["list", "--state-dir"],
+    ["list", "--state-dir="], ["alloc", "--state-dir", ""],
   ])
   func usageErrors(_ arguments: [String]) throws {
     try withHost { portmap, host in
@@ -70,6 +71,8 @@ import Testing
       portmap.environment = ["PORTMAP_TO": "10.99.0.2"]
       let outcome = try portmap("map", "--bridge", "br0", "8080:80", status: 2)
       #expect(outcome.stderr.contains("PORTMAP_TO"), "\(outcome)")
+      portmap.environment = ["PORTMAP_TO": "nobody!"]
+      #expect(try portmap("map", "8080:80", status: 2).stderr.contains("'nobody!' for PORTMAP_TO"))
       portmap.environment = ["PORTMAP_TO": "", "PORTMAP_BRIDGE": "br0"]
       let missing = try portmap("map", "8080:80", status: 1)
       #expect(missing.stderr.contains("br0"), "\(missing)")

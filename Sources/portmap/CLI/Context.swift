@@ -14,7 +14,9 @@ struct Context {
 
   init(_ arguments: ParsedArguments, environment: [String: String]) throws(Failure) {
     self.environment = environment
-    statePath = StateFolder.path(option: arguments.value("--state-dir"), environment)
+    let folder = arguments.value("--state-dir")
+    if folder == "" { throw .usage("option --state-dir needs a folder") }
+    statePath = StateFolder.path(option: folder, environment)
     json = arguments.has("--json")
     quiet = arguments.has("--quiet")
     dryRun = arguments.has("--dry-run")

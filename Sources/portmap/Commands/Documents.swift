@@ -1,14 +1,19 @@
 // The JSON documents of the contract: keys are only ever added.
 
-/// What `proxy` shows of each pair.
-struct PairDocument: Encodable {
+/// What leads where, and of a mapping also how: `proxy` knows no more than the pair.
+struct MappingDocument: Encodable {
   let backendIP: IPAddress
   let backendPort: UInt16
   let backendPortEnd: UInt16
   let hostIP: HostAddress
   let hostPort: UInt16
   let hostPortEnd: UInt16
+  private(set) var id: String?
+  private(set) var nat: Bool?
+  private(set) var pid: Int32?
   let `protocol`: Transport
+  private(set) var proxy: Bool?
+  private(set) var status: String?
 
   init(_ pair: PortPair) {
     backendIP = pair.backendIP
@@ -19,35 +24,14 @@ struct PairDocument: Encodable {
     hostPortEnd = pair.hostPorts.last
     self.protocol = pair.transport
   }
-}
-
-/// A pair, and how it is served: in one dictionary.
-struct MappingDocument: Encodable {
-  private let pair: PairDocument
-  private let service: Service
-
-  private struct Service: Encodable {
-    let id: String
-    let nat: Bool
-    let pid: Int32
-    let proxy: Bool
-    let status: String
-  }
 
   init(_ mapping: Mapping, _ state: State) {
-    pair = PairDocument(mapping.pair)
-    service = Service(
-      id: mapping.id,
-      nat: mapping.nat,
-      pid: state.holder(mapping.holder)?.process.pid ?? 0,
-      proxy: mapping.proxy,
-      status: mapping.status.rawValue
-    )
-  }
-
-  func encode(to encoder: any Encoder) throws {
-    try pair.encode(to: encoder)
-    try service.encode(to: encoder)
+    self.init(mapping.pair)
+    id = mapping.id
+    nat = mapping.nat
+    pid = state.holder(mapping.holder)?.process.pid ?? 0
+    proxy = mapping.proxy
+    status = mapping.status.rawValue
   }
 }
 

@@ -48,13 +48,13 @@ struct MapOptions {
       throw Failure.usage("--host-ip is for specs without an address, not for '\(arguments.operands[spec])'")
     }
     to = arguments.value("--to") ?? context.variable("PORTMAP_TO")
+    let source = arguments.has("--to") ? "--to" : "PORTMAP_TO"
     if to != nil, arguments.has("--bridge") {
-      let source = arguments.has("--to") ? "--to" : "PORTMAP_TO"
       throw Failure.usage("--bridge is where an address is taken from, and \(source) names one already")
     }
     if let to, SpecText.backendAddress(to) == nil, !Identifier.isName(to) {
       throw Failure.usage(
-        "invalid backend '\(to)': expected a unicast address, or the name of an address or a namespace"
+        "invalid backend '\(to)' for \(source): expected a unicast address, or the name of an address or a namespace"
       )
     }
     bridge = try arguments.bridge(context)

@@ -16,7 +16,7 @@ enum ProxyCommand {
         try server.serve(socket, route: route, lease: 0)
       }
       if context.json {
-        try Output.json(pairs.map(PairDocument.init))
+        try Output.json(pairs.map(MappingDocument.init(_:)))
       } else if context.quiet {
         try Output.lines(pairs.map { "\($0.hostPorts)" })
       } else {

@@ -9,6 +9,9 @@ import Glibc
 // from the address that the client had written to. Sockets are level-triggered and read once a turn, so none can
 // starve the others.
 //
+// The loop never rests to let a batch grow. Measured with 60 µs after every few datagrams: a client with 64 under way
+// cost a fifth less processor time, but one with 8 or 16 got half as many answers.
+//
 // A client stays until no datagram has passed either way for its route's time, or until it makes room for another:
 // a new source always gets in, at the expense of whoever has been silent the longest. Errors that ICMP reports
 // (nobody listens yet) are dropped with their datagrams; the socket stays good for when somebody does.
