@@ -150,7 +150,8 @@ enum Sample {
 
   static let traffic = NativeTraffic.all(
     mappings.map(\.1),
-    bridges: Subnet("172.16.42.1/24").map { [("portmap0", $0)] } ?? []
+    bridges: Subnet("172.16.42.1/24").map { [("portmap0", $0)] } ?? [],
+    link: { _ in "br0" }
   )
 
   /// What its rules are, and what goes with them.

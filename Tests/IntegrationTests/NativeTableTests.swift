@@ -54,6 +54,17 @@ import Testing
       "chain onward { \(forward) accept; ip saddr 172.16.42.0/24 oifname \"eth0\" counter drop; }",
       .outgoing
     ),
+    // As libvirt has it, for what does not begin inside.
+    Table(
+      "chain guests { oif \"br0\" ip daddr 10.99.0.0/24 ct state established accept; oif \"br0\" reject; };"
+        + " chain onward { \(forward) accept; counter jump guests; }",
+      .forwarded
+    ),
+    Table("chain onward { \(forward) accept; iifname \"docker0\" oifname \"br0\" drop; }"),
+    Table(
+      "chain onward { \(forward) drop; ct state established accept; iifname \"eth0\" oifname \"br*\" accept; }",
+      .outgoing
+    ),
     Table(
       "chain onward { \(forward) accept; ip daddr 10.99.0.2 ct state new tcp dport 79-81 drop; }",
       .forwarded

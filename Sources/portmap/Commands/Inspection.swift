@@ -55,7 +55,11 @@ struct Inspection {
       problems += comparison.problems + foreign(saved, family)
     }
     let bridges = state.bridges.filter(\.isOwn).map { ($0.name, $0.subnet) }
-    return problems + NativeTables(runner: workspace.runner).problems(state.mappings, bridges: bridges)
+    return problems
+      + NativeTables(runner: workspace.runner, link: try Interfaces.current().link).problems(
+        state.mappings,
+        bridges: bridges
+      )
   }
 
   private func foreign(_ saved: SavedRules, _ family: IPAddress.Family) -> [Problem] {

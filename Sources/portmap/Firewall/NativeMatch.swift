@@ -7,6 +7,8 @@ enum Truth {
   case named
   /// Met by some of the mapping's ports.
   case partly
+  /// Met by the way it leaves the host, which it shares with other traffic.
+  case leaving
 }
 
 /// Whether traffic meets the conditions of a native table's rules.
@@ -50,6 +52,8 @@ struct NativeMatch {
     case "l4proto", "protocol", "nexthdr":
       return traffic.transport.map { has($0.rawValue) ? .met : .unmet } ?? .unknown
     case "iifname", "iif": return interface(values)
+    case "oifname", "oif":
+      return traffic.outgoing.map { Self.names($0, values) ? .leaving : .unmet } ?? .unknown
     case "dport": return ports(values)
     case "daddr" where left["payload"] != nil:
       guard let destination = traffic.destination else { return .unknown }
@@ -63,12 +67,17 @@ struct NativeMatch {
 
   /// What comes from outside does not come from `lo`; from which interface it does, nobody knows.
   private func interface(_ values: [JSON]) -> Truth {
-    let names = values.compactMap(\.text)
-    guard let interface = traffic.interface else { return names == ["lo"] ? .unmet : .unknown }
-    let isMeant = names.contains {
+    guard let interface = traffic.interface else {
+      return values.compactMap(\.text) == ["lo"] ? .unmet : .unknown
+    }
+    return Self.names(interface, values) ? .named : .unmet
+  }
+
+  /// Whether one of the values is an interface's name, or the beginning of it with an asterisk.
+  private static func names(_ interface: String, _ values: [JSON]) -> Bool {
+    values.compactMap(\.text).contains {
       $0.hasSuffix("*") ? interface.hasPrefix($0.dropLast()) : interface == $0
     }
-    return isMeant ? .named : .unmet
   }
 
   private func ports(_ values: [JSON]) -> Truth {

@@ -2,6 +2,8 @@
 /// what portmap depends on.
 struct NativeTables {
   let runner: ProgramRunner
+  /// The interface that leads to an address next door.
+  let link: (IPAddress) -> String?
 
   /// As far as `nft` is there to ask. Tables are read one by one: those of iptables hold all the mappings' rules, and
   /// are not worth reading.
@@ -9,7 +11,7 @@ struct NativeTables {
   /// - Parameter bridges: portmap's own, whose guests reach out.
   func problems(_ mappings: [Mapping], bridges: [(name: String, subnet: Subnet)]) -> [Problem] {
     guard runner.has("nft") else { return [] }
-    let traffic = NativeTraffic.all(mappings, bridges: bridges)
+    let traffic = NativeTraffic.all(mappings, bridges: bridges, link: link)
     guard !traffic.isEmpty, let chains = read(["chains"]) else { return [] }
     let tables = Set(chains.baseChains.map(\.tableName)).sorted {
       ($0.name, $0.family) < ($1.name, $1.family)
@@ -66,12 +68,18 @@ struct NativeTraffic {
   var source: Subnet?
   /// Where it comes in; somewhere outside when nil.
   var interface: String?
+  /// Where it leaves.
+  var outgoing: String?
 
   /// Whether the destination is the one that a DNAT rule has put there.
   var isTranslated: Bool { kind == .forwarded }
 
-  static func all(_ mappings: [Mapping], bridges: [(name: String, subnet: Subnet)]) -> [NativeTraffic] {
-    mappings.filter { !$0.rules.isEmpty }.flatMap { of($0) }
+  static func all(
+    _ mappings: [Mapping],
+    bridges: [(name: String, subnet: Subnet)],
+    link: (IPAddress) -> String?
+  ) -> [NativeTraffic] {
+    mappings.filter { !$0.rules.isEmpty }.flatMap { of($0, link) }
       + bridges.map { bridge in
         NativeTraffic(
           kind: .outgoing,
@@ -83,7 +91,7 @@ struct NativeTraffic {
       }
   }
 
-  private static func of(_ mapping: Mapping) -> [NativeTraffic] {
+  private static func of(_ mapping: Mapping, _ link: (IPAddress) -> String?) -> [NativeTraffic] {
     func traffic(_ kind: Kind, _ family: IPAddress.Family) -> NativeTraffic {
       let isForwarded = kind == .forwarded
       return NativeTraffic(
@@ -93,7 +101,8 @@ struct NativeTraffic {
         transport: mapping.transport,
         ports: isForwarded ? mapping.backendPorts : mapping.hostPorts,
         destination: isForwarded
-          ? mapping.backendIP : mapping.hostIP.address.flatMap { $0.isUnspecified ? nil : $0 }
+          ? mapping.backendIP : mapping.hostIP.address.flatMap { $0.isUnspecified ? nil : $0 },
+        outgoing: isForwarded ? link(mapping.backendIP) : nil
       )
     }
     let forwarded = mapping.nat ? [mapping.backendIP.family] : []

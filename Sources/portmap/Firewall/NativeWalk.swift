@@ -4,7 +4,8 @@
 /// bridge, its having been translated. A rule with an unknown condition counts when another one names the traffic
 /// (`ip saddr 192.0.2.0/24 tcp dport 8080 drop`), and not otherwise (`ip saddr @blocked drop`); so does what stands in
 /// a chain that an unknown condition leads to. A rule about some of a range's ports drops the mapping's traffic and
-/// does not accept it.
+/// does not accept it; the link that it leaves by is a name to accept it by (`iifname eth0 oifname br0 accept`), not to
+/// drop it by (`iifname docker0 oifname br0 drop`).
 struct NativeWalk {
   let ruleset: NativeRuleset
   let table: NativeRuleset.TableName
@@ -37,8 +38,11 @@ struct NativeWalk {
       for (action, conditions) in branches(of: rule, traffic) where !conditions.contains(.unmet) {
         var isNamed = conditions.contains(.named)
         var isCertain = !conditions.contains(.unknown)
-        if conditions.contains(.partly) {
-          if case .end(.accept) = action { isCertain = false } else { isNamed = true }
+        if case .end(.accept) = action {
+          if conditions.contains(.partly) { isCertain = false }
+          if conditions.contains(.leaving) { isNamed = true }
+        } else if conditions.contains(.partly) {
+          isNamed = true
         }
         let counts = isNamed || (isCertain && !needsName)
         switch action {

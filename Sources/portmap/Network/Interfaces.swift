@@ -39,8 +39,13 @@ struct Interfaces {
   }
 
   /// The narrowest network that the host shares with an address; nil where there is a router in between.
-  func subnet(of address: IPAddress) -> Subnet? {
+  func subnet(of address: IPAddress) -> Subnet? { neighbourhood(of: address)?.subnet }
+
+  /// The interface through which that network is reached.
+  func link(towards address: IPAddress) -> String? { neighbourhood(of: address)?.name }
+
+  private func neighbourhood(of address: IPAddress) -> Entry? {
     entries.filter { $0.subnet.contains(address) && $0.subnet.prefixLength < address.family.bits }
-      .max { $0.subnet.prefixLength < $1.subnet.prefixLength }?.subnet
+      .max { $0.subnet.prefixLength < $1.subnet.prefixLength }
   }
 }
