@@ -19,7 +19,7 @@ import Testing
     }
   }
 
-  /// What the tests ask for, each from outside, but for the last.
+  /// What the tests ask for, each from outside, but for the last two.
   enum Drop: String, CaseIterable {
     /// 8080 of the host's IPv4 address, by DNAT.
     case forwarded = "what is forwarded for 8080->10.99.0.2:80"
@@ -27,6 +27,8 @@ import Testing
     case proxied = "what comes in to the proxy of 8080->10.99.0.2:80"
     /// Both of these, before routing.
     case arriving = "what comes in for 8080->10.99.0.2:80"
+    /// 8080 of 127.0.0.1 and ::1, from the host.
+    case own = "what the host itself sends to the proxy of 8080->10.99.0.2:80"
     /// A guest of portmap0 to the outside.
     case outgoing = "what goes out from the guests of portmap0"
   }
@@ -85,7 +87,7 @@ import Testing
       .forwarded
     ),
     Table(
-      "chain inward { \(input) drop; iifname \"lo\" accept; icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept; }",
+      "chain inward { \(input) drop; ct state established accept; iifname \"lo\" accept; icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept; }",
       .proxied
     ),
     Table(
@@ -96,15 +98,22 @@ import Testing
       "chain inward { \(input) accept; iifname vmap { \"lo\" : accept, \"eth0\" : jump wan }; }; chain wan { tcp dport 8080 drop; }",
       .proxied
     ),
-    Table("chain inward { \(input) accept; meta l4proto tcp th dport != 22 drop; }", .proxied),
+    Table("chain inward { \(input) accept; meta l4proto tcp th dport != 22 drop; }", .proxied, .own),
+    Table("chain inward { \(input) accept; ip saddr 127.0.0.0/8 tcp dport 8080 drop; }", .own),
+    Table(
+      "chain inward { \(input) accept; iifname \"lo\" ip daddr 127.0.0.1 tcp dport 8000-8100 reject; }",
+      .own
+    ),
     Table("chain inward { \(input) accept; iifname != \"lo\" udp dport != 22 drop; }"),
     Table(
       "chain early { type filter hook prerouting priority -150; policy accept; tcp dport 8080 drop; }",
-      .arriving
+      .arriving,
+      .own
     ),
     Table(
       "chain early { type filter hook prerouting priority -50; policy accept; tcp dport 8080 drop; }",
-      .proxied
+      .proxied,
+      .own
     ),
     Table(
       "chain early { type filter hook prerouting priority -50; policy accept; ct status dnat tcp dport 80 drop; }",
@@ -135,9 +144,12 @@ import Testing
         // And so it is.
         let asking = try [
           (topology.outside, Address.host, 8080, Drop.forwarded),
-          (topology.outside, Address.host6, 8080, .proxied), (guest, Address.outside, 9000, .outgoing),
+          (topology.outside, Address.host6, 8080, .proxied), (topology.host, "127.0.0.1", 8080, .own),
+          (guest, Address.outside, 9000, .outgoing),
         ].map { client, address, port, cause in
-          let drops = table.drops.contains(cause) || (table.drops.contains(.arriving) && cause != .outgoing)
+          let drops =
+            table.drops.contains(cause)
+            || (table.drops.contains(.arriving) && [.forwarded, .proxied].contains(cause))
           let question = try client.startAsking(.tcp, address, port, timeout: drops ? 0.2 : 2)
           return (question, cause, drops)
         }

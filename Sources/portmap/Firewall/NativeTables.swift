@@ -53,6 +53,7 @@ struct NativeTraffic {
     case arriving = "what comes in for"
     case forwarded = "what is forwarded for"
     case proxied = "what comes in to the proxy of"
+    case own = "what the host itself sends to the proxy of"
     case outgoing = "what goes out from the guests of"
   }
 
@@ -105,21 +106,31 @@ struct NativeTraffic {
         outgoing: isForwarded ? link(mapping.backendIP) : nil
       )
     }
+    func own(_ family: IPAddress.Family) -> NativeTraffic? {
+      guard mapping.proxy, mapping.hostIP.address?.isUnspecified ?? true else { return nil }
+      let loopback: IPAddress = family == .v4 ? .loopbackV4 : .loopbackV6
+      var own = traffic(.own, family)
+      own.destination = loopback
+      own.source = Subnet(loopback, prefixLength: family.bits)
+      own.interface = "lo"
+      return own
+    }
     let forwarded = mapping.nat ? [mapping.backendIP.family] : []
     let proxied = mapping.proxy ? mapping.hostIP.families.filter { !forwarded.contains($0) } : []
     return (forwarded + proxied).map { traffic(.arriving, $0) } + forwarded.map { traffic(.forwarded, $0) }
-      + proxied.map { traffic(.proxied, $0) }
+      + proxied.map { traffic(.proxied, $0) } + mapping.hostIP.families.compactMap(own)
   }
 
   /// Whether these packets come through a base chain, as they are described here.
   func passes(_ chain: NativeRuleset.Chain) -> Bool {
     guard chain.family == "inet" || chain.family == (family == .v4 ? "ip" : "ip6") else { return false }
     switch chain.hook {
-    case "input": return kind == .proxied
+    case "input": return kind == .proxied || kind == .own
     case "forward": return kind == .forwarded || kind == .outgoing
     // iptables' DNAT is done at -100.
     case "prerouting":
-      return chain.priority < -100 ? kind == .arriving || kind == .outgoing : kind != .arriving
+      let isBefore = kind == .arriving || kind == .outgoing || kind == .own
+      return chain.priority < -100 ? isBefore : kind != .arriving
     default: return false
     }
   }

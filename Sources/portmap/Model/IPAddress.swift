@@ -47,6 +47,8 @@ struct IPAddress: Hashable, Sendable {
 
   static let anyV4 = IPAddress(v4: 0)
   static let anyV6 = IPAddress(v6: 0)
+  static let loopbackV4 = IPAddress(v4: 0x7F00_0001)
+  static let loopbackV6 = IPAddress(v6: 1)
 
   var isUnspecified: Bool { value == 0 }
   var isLoopback: Bool { family == .v4 ? value >> 24 == 127 : value == 1 }
