@@ -8,14 +8,17 @@ struct ForeignRules {
 
   /// The rules of a hook of the nat table that stand before the jump to `chain` and take a mapping's port.
   func taking(_ mapping: Mapping, hook: String, before chain: String) -> [String] {
-    taking(mapping, chain: hook, until: chain, depth: 0)
+    var seen: Set<String> = []
+    return taking(mapping, chain: hook, until: chain, &seen)
   }
 
-  /// Chains refer to each other without loops, but what is read need not come from the kernel.
-  private static let deepest = 16
-
-  private func taking(_ mapping: Mapping, chain: String, until stop: String, depth: Int) -> [String] {
-    guard depth < Self.deepest, let rules = saved.rules(.nat, chain) else { return [] }
+  /// - Parameter seen: The chains that were gone through. Many jumps may lead to one chain, and what is read need not
+  ///   come from the kernel, which has no loops.
+  private func taking(_ mapping: Mapping, chain: String, until stop: String, _ seen: inout Set<String>)
+    -> [String]
+  {
+    let isHook = seen.isEmpty
+    guard seen.insert(chain).inserted, let rules = saved.rules(.nat, chain) else { return [] }
     var found: [String] = []
     for words in rules {
       let action = value(of: ["-j", "-g"], in: words) ?? ""
@@ -23,11 +26,9 @@ struct ForeignRules {
       guard applies(words, to: mapping) else { continue }
       switch action {
       case "DNAT", "REDIRECT", "ACCEPT": found.append("\(chain): \(words.joined(separator: " "))")
-      case "RETURN": if depth == 0 { found.append("\(chain): \(words.joined(separator: " "))") }
+      case "RETURN": if isHook { found.append("\(chain): \(words.joined(separator: " "))") }
       default:
-        if !layout.owns(chain: action) {
-          found += taking(mapping, chain: action, until: stop, depth: depth + 1)
-        }
+        if !layout.owns(chain: action) { found += taking(mapping, chain: action, until: stop, &seen) }
       }
     }
     return found

@@ -28,8 +28,10 @@ struct NativeTables {
   /// One problem a chain and kind of traffic.
   static func problems(in ruleset: NativeRuleset, _ traffic: [NativeTraffic]) -> [Problem] {
     ruleset.baseChains.flatMap { chain -> [Problem] in
-      let walk = NativeWalk(ruleset: ruleset, table: chain.tableName)
-      let dropped = traffic.filter { $0.passes(chain) && walk.drops($0, in: chain) }
+      let dropped = traffic.filter { traffic in
+        var walk = NativeWalk(traffic, ruleset, chain.tableName)
+        return traffic.passes(chain) && walk.isDropped(in: chain)
+      }
       return NativeTraffic.Kind.allCases.compactMap { kind in
         var subjects: [String] = []
         // A mapping's two families follow each other.

@@ -7,11 +7,24 @@
 /// does not accept it; the link that it leaves by is a name to accept it by (`iifname eth0 oifname br0 accept`), not to
 /// drop it by (`iifname docker0 oifname br0 drop`).
 struct NativeWalk {
-  let ruleset: NativeRuleset
-  let table: NativeRuleset.TableName
+  private let traffic: NativeTraffic
+  private let ruleset: NativeRuleset
+  private let table: NativeRuleset.TableName
 
-  /// Chains refer to each other without loops, but what is read need not come from the kernel.
-  private static let deepest = 16
+  /// The verdicts on the traffic that are known. Many jumps may lead to one chain, and what is read need not come from
+  /// the kernel, which has no loops: until a chain's verdict is known, it has none.
+  private var known: [Visit: Verdict?] = [:]
+
+  private struct Visit: Hashable {
+    let chain: String
+    let needsName: Bool
+  }
+
+  init(_ traffic: NativeTraffic, _ ruleset: NativeRuleset, _ table: NativeRuleset.TableName) {
+    self.traffic = traffic
+    self.ruleset = ruleset
+    self.table = table
+  }
 
   private enum Verdict {
     case accept
@@ -24,18 +37,26 @@ struct NativeWalk {
     case leave
   }
 
-  func drops(_ traffic: NativeTraffic, in chain: NativeRuleset.Chain) -> Bool {
-    let verdict = verdict(on: traffic, in: chain.name, needsName: false, depth: 0)
+  mutating func isDropped(in chain: NativeRuleset.Chain) -> Bool {
+    let verdict = verdict(in: chain.name, needsName: false)
     return verdict.map { $0 == .drop } ?? (chain.policy == "drop")
   }
 
   /// Nil where the end of the chain is reached.
   ///
   /// - Parameter needsName: Whether just rules that name the traffic count.
-  private func verdict(on traffic: NativeTraffic, in chain: String, needsName: Bool, depth: Int) -> Verdict? {
-    guard depth < Self.deepest else { return nil }
+  private mutating func verdict(in chain: String, needsName: Bool) -> Verdict? {
+    let visit = Visit(chain: chain, needsName: needsName)
+    if let known = known[visit] { return known }
+    known.updateValue(nil, forKey: visit)
+    let verdict = walk(chain, needsName: needsName)
+    known.updateValue(verdict, forKey: visit)
+    return verdict
+  }
+
+  private mutating func walk(_ chain: String, needsName: Bool) -> Verdict? {
     for rule in ruleset.rules(table, chain) {
-      for (action, conditions) in branches(of: rule, traffic) where !conditions.contains(.unmet) {
+      for (action, conditions) in branches(of: rule) where !conditions.contains(.unmet) {
         var isNamed = conditions.contains(.named)
         var isCertain = !conditions.contains(.unknown)
         if case .end(.accept) = action {
@@ -49,7 +70,7 @@ struct NativeWalk {
         case .end(let verdict): if counts { return verdict }
         case .leave: if counts { return nil }
         case .enter(let target, let isGoto):
-          if let verdict = verdict(on: traffic, in: target, needsName: !counts, depth: depth + 1) {
+          if let verdict = verdict(in: target, needsName: !counts) {
             return verdict
           }
           if isGoto, counts { return nil }
@@ -60,7 +81,7 @@ struct NativeWalk {
   }
 
   /// What a rule does, and under which conditions: more than one thing where it looks its verdict up.
-  private func branches(of rule: [JSON], _ traffic: NativeTraffic) -> [(Action, [Truth])] {
+  private func branches(of rule: [JSON]) -> [(Action, [Truth])] {
     let match = NativeMatch(ruleset: ruleset, table: table, traffic: traffic)
     var conditions: [Truth] = []
     for statement in rule {
