@@ -38,11 +38,20 @@ final class RunningProgram {
     self.ended = ended
     process.terminationHandler = { _ in ended.signal() }
     do {
-      try process.run()
+      try Self.silently { try process.run() }
     } catch {
       let cause = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
       throw ProgramError.notStarted(name, reason: (cause ?? error as NSError).localizedDescription)
     }
+  }
+
+  /// Keeps this process's stderr to itself: where `lo` is down, Foundation complains of it there and does without.
+  private static func silently(_ body: () throws -> Void) throws {
+    let own = try Descriptor("fcntl") { fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3) }
+    let nowhere = try Descriptor("open") { open("/dev/null", O_WRONLY | O_CLOEXEC) }
+    defer { dup2(own.raw, STDERR_FILENO) }
+    try syscall("dup2") { dup2(nowhere.raw, STDERR_FILENO) }
+    try body()
   }
 
   /// Waits until the program has ended.
@@ -62,12 +71,19 @@ final class RunningProgram {
       kill(-pid, SIGKILL)
       throw ProgramError.timedOut(name, seconds: ProgramRunner.secondsAllowed)
     }
-    // Process learns of the end a little later; or much later, when something that the program started lives on.
-    if ended.wait(timeout: .now() + .milliseconds(500)) == .success {
-      return process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
-    }
+    if let status = Self.status(of: pid) { return status }
+    ended.wait()
+    return process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
+  }
+
+  /// How a process ended, from the kernel: Process learns it later, by way of a thread and of sockets on loopback,
+  /// which may be down; and much later, when something that the program started lives on. Nil where it was quicker,
+  /// and has had the kernel forget it.
+  private static func status(of pid: Int32) -> Int32? {
     var information = siginfo_t()
-    try syscall("waitid") { waitid(P_PID, id_t(pid), &information, WEXITED | WNOWAIT) }
+    while waitid(P_PID, id_t(pid), &information, WEXITED | WNOWAIT) != 0 {
+      if errno != EINTR { return nil }
+    }
     let status = information._sifields._sigchld.si_status
     return information.si_code == Int32(CLD_EXITED) ? status : 128 + status
   }
