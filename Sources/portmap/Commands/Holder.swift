@@ -46,7 +46,7 @@ final class Holder: EventHandler {
     do {
       let holder = try Holder(control: control, owner: owner)
       guard try holder.setUp(by: setup) else { return 0 }
-      try holder.serve()
+      try holder.loop.run()
       return 0
     } catch {
       return 1
@@ -92,6 +92,7 @@ final class Holder: EventHandler {
     }
   }
 
+  /// Serves mappings and answers commands. Whatever can fail has been done when the command hears of it.
   private func begin() throws(SystemError) {
     for (id, entry) in held {
       guard let backend = entry.lease.backend, backend.proxy else { continue }
@@ -106,13 +107,9 @@ final class Holder: EventHandler {
       }
       held[id]?.sockets = []
     }
-  }
-
-  private func serve() throws(SystemError) {
     let flags = try syscall("fcntl") { fcntl(control.raw, F_GETFL) }
     try syscall("fcntl") { fcntl(control.raw, F_SETFL, flags | O_NONBLOCK) }
     _ = try loop.add(control, events: Readiness.input, handler: self)
-    try loop.run()
   }
 
   /// A command connects: it is answered until it hangs up, one after the other. None may keep the proxy waiting for
