@@ -215,7 +215,8 @@ struct MapPlanner {
     interfaces.subnet(of: backend) ?? draft.next.bridges.first { $0.subnet.contains(backend) }?.subnet
   }
 
-  /// Fetches a reserved port's socket from the process that holds it; the process keeps its own for now.
+  /// Fetches a reserved port's socket from the process that holds it, which keeps its own until this command has
+  /// committed.
   private func takeOver(_ reservation: Reservation) throws -> Descriptor {
     let client = try HolderClient.connect(to: reservation.holder, in: workspace.folder.descriptor)
     guard let socket = try client?.take(reservation.id).first else {
