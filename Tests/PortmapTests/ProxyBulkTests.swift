@@ -188,7 +188,7 @@ private struct Pattern: Sendable {
   }
 
   private func duplicate(_ endpoint: Endpoint) throws -> Int32 {
-    try syscall("dup") { dup(endpoint.descriptor.raw) }
+    try syscall("fcntl") { fcntl(endpoint.descriptor.raw, F_DUPFD_CLOEXEC, 0) }
   }
 }
 

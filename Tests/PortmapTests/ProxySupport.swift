@@ -1,3 +1,4 @@
+import CLinux
 import Foundation
 import Synchronization
 
@@ -23,7 +24,7 @@ final class RunningProxy {
       let socket = try Endpoint(transport, on: ip)
       address = try socket.address()
       // A number of its own: the proxy closes it.
-      self.socket = try syscall("dup") { dup(socket.descriptor.raw) }
+      self.socket = try syscall("fcntl") { fcntl(socket.descriptor.raw, F_DUPFD_CLOEXEC, 0) }
       route = ProxyRoute(transport: transport, backend: backend, proxyProtocol: header, udpTimeout: timeout)
       self.lease = lease
     }
@@ -60,7 +61,9 @@ final class RunningProxy {
     prepare: @escaping @Sendable ([Int32]) -> Void = { _ in }
   ) throws {
     var ends: [Int32] = [0, 0]
-    try syscall("socketpair") { socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) }
+    try syscall("socketpair") {
+      socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends)
+    }
     control = Endpoint(Descriptor(owning: ends[0]))
     let inner = ends[1]
     let ended = ended
@@ -109,6 +112,8 @@ final class RunningProxy {
 }
 
 /// A blocking socket whose calls give up after some seconds instead of hanging the tests.
+///
+/// None is inherited: a program that another test starts at the same time would keep it open.
 struct Endpoint {
   let descriptor: Descriptor
 
@@ -139,7 +144,7 @@ struct Endpoint {
   private static func open(_ transport: Transport, _ family: IPAddress.Family) throws -> Descriptor {
     let kind = transport == .udp ? SOCK_DGRAM : SOCK_STREAM
     return try Descriptor("socket") {
-      socket(family == .v4 ? AF_INET : AF_INET6, Int32(kind.rawValue), 0)
+      socket(family == .v4 ? AF_INET : AF_INET6, Int32(kind.rawValue | SOCK_CLOEXEC.rawValue), 0)
     }
   }
 
@@ -158,7 +163,9 @@ struct Endpoint {
   }
 
   func accept() throws -> Endpoint {
-    Endpoint(try Descriptor("accept") { Glibc.accept(descriptor.raw, nil, nil) })
+    Endpoint(
+      try Descriptor("accept4") { clinux_accept4(descriptor.raw, nil, nil, Int32(SOCK_CLOEXEC.rawValue)) }
+    )
   }
 
   func send(_ bytes: [UInt8]) throws {

@@ -1,3 +1,4 @@
+import CLinux
 import Foundation
 import Testing
 
@@ -108,7 +109,9 @@ import Testing
     let listener = backend.descriptor.raw
     let server = concurrently {
       for _ in 0..<500 {
-        let connection = Endpoint(try Descriptor("accept") { accept(listener, nil, nil) })
+        let connection = Endpoint(
+          try Descriptor("accept4") { clinux_accept4(listener, nil, nil, Int32(SOCK_CLOEXEC.rawValue)) }
+        )
         try connection.send(try connection.receiveToEnd())
       }
     }

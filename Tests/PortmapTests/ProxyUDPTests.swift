@@ -13,7 +13,7 @@ import Testing
       let endpoint = try Endpoint(.udp, on: ip)
       endpoint.descriptor.setBufferSizes(receive: 4 << 20, send: 4 << 20)
       address = try endpoint.address()
-      let raw = try syscall("dup") { dup(endpoint.descriptor.raw) }
+      let raw = try syscall("fcntl") { fcntl(endpoint.descriptor.raw, F_DUPFD_CLOEXEC, 0) }
       done = concurrently {
         let endpoint = Endpoint(Descriptor(owning: raw), patience: 60)
         while true {
