@@ -50,6 +50,17 @@ import Testing
     }
   }
 
+  /// A caller that ignores SIGCHLD, as some servers do, hands that on.
+  @Test func failuresUnderACallerThatIgnoresItsChildren() throws {
+    try withTopology { topology in
+      var portmap = try topology.portmap(with: ["iptables-restore": "exit 1"])
+      portmap.prefix.insert("--ignore-signal=CHLD", at: 1)
+      try portmap("map", "8080:80", "--to", Address.web, status: 1)
+      #expect(try topology.portmap.list().isEmpty)
+      try portmap("alloc", "--", "sh", "-c", "exit 7", status: 7)
+    }
+  }
+
   @Test func programsThatTalkTooMuch() throws {
     try withTopology { topology in
       let shim = "head -c 3000000 /dev/zero | tr '\\0' x >&2; exec \"$real\" \"$@\""

@@ -7,6 +7,8 @@ enum Run {
   static func main(_ words: [String]) -> Int32 {
     openStandardDescriptors()
     signal(SIGPIPE, SIG_IGN)
+    // Where a caller ignores it, and hands that on, the kernel keeps no child's exit status: failures would go unseen.
+    signal(SIGCHLD, SIG_DFL)
     do {
       try dispatch(words)
       return ExitStatus.success.rawValue
