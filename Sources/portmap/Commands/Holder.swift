@@ -107,8 +107,7 @@ final class Holder: EventHandler {
       }
       held[id]?.sockets = []
     }
-    let flags = try syscall("fcntl") { fcntl(control.raw, F_GETFL) }
-    try syscall("fcntl") { fcntl(control.raw, F_SETFL, flags | O_NONBLOCK) }
+    try control.setNonBlocking()
     _ = try loop.add(control, events: Readiness.input, handler: self)
   }
 

@@ -2,7 +2,7 @@
 ///
 /// Bytes, not characters: there are thousands of records in a state.
 struct Words {
-  private(set) var rest: ArraySlice<UInt8>
+  private var rest: ArraySlice<UInt8>
   private(set) var isAtEnd = false
 
   init(_ bytes: ArraySlice<UInt8>) { rest = bytes }
