@@ -59,8 +59,9 @@ qemu:
 lint:
 	$(call need,$(SHELLS) shellcheck:shellcheck mandoc:mandoc)
 	swift format lint --strict --recursive Package.swift Sources Tests
+	Tests/layers
 	bash -n completions/portmap.bash && zsh -n completions/_portmap && fish -n completions/portmap.fish
-	shellcheck completions/portmap.bash packaging/* $$(grep -lrE "^#!.*bash|shellcheck shell" recipes)
+	shellcheck completions/portmap.bash packaging/* Tests/layers $$(grep -lrE "^#!.*bash|shellcheck shell" recipes)
 	! mandoc -T lint man/portmap.8 2>/dev/null | grep -v 'referenced manual not found'
 	! mandoc -T ascii man/portmap.8 2>/dev/null | grep "''"
 

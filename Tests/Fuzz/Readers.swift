@@ -40,10 +40,10 @@ enum Readers {
     expect(again == state, "another state when read again")
     let (after, intent) = Release.plan(state.everything, everything: true, state)
     expect(after.mappings.isEmpty && after.reservations.isEmpty, "something stays")
-    let wanted = Expectation(state)
+    let wanted = ExpectedRules(state)
     for family in intent.change.families {
       _ = intent.change.removeText(family)
-      let comparison = Comparison(
+      let comparison = RuleComparison(
         family,
         chains: wanted.chains,
         entries: wanted.entries,
@@ -55,7 +55,7 @@ enum Readers {
     }
     for mapping in state.mappings {
       _ = (mapping.description, mapping.target, mapping.lease, mapping.flows, mapping.sharedKeys)
-      _ = Layout(tag: "").rules(for: mapping)
+      _ = ChainLayout(tag: "").rules(for: mapping)
     }
     for reservation in state.reservations { _ = (reservation.target, reservation.lease) }
     _ = ListDocument(state, only: state.everything)
@@ -93,7 +93,7 @@ enum Readers {
   static func rules(_ text: String) {
     let saved = SavedRules(text)
     for (family, mapping) in Sample.mappings {
-      let comparison = Comparison(
+      let comparison = RuleComparison(
         family,
         chains: Sample.wanted.chains,
         entries: Sample.wanted.entries,
@@ -134,7 +134,7 @@ enum Readers {
 
 /// A state with mappings of both families, whose rules are those that portmap makes.
 enum Sample {
-  static let layout = Layout(tag: "")
+  static let layout = ChainLayout(tag: "")
 
   static let mappings: [(IPAddress.Family, Mapping)] = [
     (.v4, mapping("10.99.0.2")), (.v6, mapping("fd00:99::2")),
@@ -155,7 +155,7 @@ enum Sample {
   )
 
   /// What its rules are, and what goes with them.
-  static let wanted = Expectation(state)
+  static let wanted = ExpectedRules(state)
   static let removal = Release.plan(state.everything, everything: true, state).1.change
 
   private static func mapping(_ backend: String) -> Mapping {

@@ -14,7 +14,7 @@ import Testing
       for _ in 0..<Self.jumps { text += "-A C\(number) -s 192.0.2.0/24 -j C\((number + 1) % Self.depth)\n" }
     }
     text += "-A C\(Self.depth - 1) -p tcp -m tcp --dport 8080 -j REDIRECT --to-ports 1\nCOMMIT\n"
-    let rules = ForeignRules(saved: SavedRules(text), layout: Layout(tag: ""))
+    let rules = ForeignRules(saved: SavedRules(text), layout: ChainLayout(tag: ""))
     let mapping = try Samples.mapping("a0000001", "8080:80")
     #expect(
       rules.taking(mapping, hook: "PREROUTING", before: "PORTMAP") == [

@@ -4,19 +4,19 @@ import Testing
 
 /// The control protocol of the background process, and the leases in it.
 @Suite struct HolderMessageTests {
-  private func leases() throws -> [Lease] {
+  private func leases() throws -> [Holding] {
     var random = SeededGenerator(seed: 9)
-    var leases: [Lease] = []
+    var leases: [Holding] = []
     for number in 0..<40 {
       let mapping = try Samples.mapping(number: number, using: &random)
-      var lease = Lease(
+      var lease = Holding(
         id: mapping.id,
         transport: mapping.transport,
         hostIP: mapping.hostIP,
         ports: mapping.hostPorts
       )
       if !number.isMultiple(of: 3) {
-        lease.backend = Lease.Backend(
+        lease.backend = Holding.Backend(
           ip: mapping.backendIP,
           firstPort: mapping.backendPort,
           proxy: .random(using: &random),
@@ -98,7 +98,7 @@ import Testing
     var bytes = writer.bytes
     bytes.replaceSubrange(26..<30, with: [0, 2, 0, 1])
     var reader = ByteReader(bytes[...])
-    #expect(Lease(from: &reader) == nil)
+    #expect(Holding(from: &reader) == nil)
   }
 }
 

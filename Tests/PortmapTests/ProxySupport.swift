@@ -11,13 +11,13 @@ final class RunningProxy {
     let socket: Int32
     let address: SocketAddress
     var route: ProxyRoute
-    var lease = 1
+    var group = 1
 
     init(
       _ transport: Transport,
       on ip: String = "127.0.0.1",
       to backend: SocketAddress,
-      lease: Int = 1,
+      group: Int = 1,
       header: ProxyProtocol? = nil,
       timeout: Int = 90
     ) throws {
@@ -26,7 +26,7 @@ final class RunningProxy {
       // A number of its own: the proxy closes it.
       self.socket = try syscall("fcntl") { fcntl(socket.descriptor.raw, F_DUPFD_CLOEXEC, 0) }
       route = ProxyRoute(transport: transport, backend: backend, proxyProtocol: header, udpTimeout: timeout)
-      self.lease = lease
+      self.group = group
     }
   }
 
@@ -42,9 +42,9 @@ final class RunningProxy {
     }
 
     func handle(events: UInt32, tag: UInt32) {
-      var lease: UInt8 = 0
-      guard read(descriptor.raw, &lease, 1) == 1 else { return loop.stop() }
-      server.release(lease: Int(lease))
+      var group: UInt8 = 0
+      guard read(descriptor.raw, &group, 1) == 1 else { return loop.stop() }
+      server.release(group: Int(group))
       // Told after the turn, when everything is closed.
       loop.after(milliseconds: 0) { [descriptor] in _ = write(descriptor.raw, "x", 1) }
     }
@@ -76,7 +76,7 @@ final class RunningProxy {
         let loop = try EventLoop()
         let server = ProxyServer(loop: loop, limits: limits)
         for frontend in frontends {
-          try server.serve(Descriptor(owning: frontend.socket), route: frontend.route, lease: frontend.lease)
+          try server.serve(Descriptor(owning: frontend.socket), route: frontend.route, group: frontend.group)
         }
         let control = Control(Descriptor(owning: inner), loop, server)
         let registration = try loop.add(control.descriptor, events: Readiness.input, handler: control)
@@ -105,8 +105,8 @@ final class RunningProxy {
     ended.wait()
   }
 
-  func release(lease: UInt8) throws {
-    try control.send([lease])
+  func release(group: UInt8) throws {
+    try control.send([group])
     _ = try control.receive(1)
   }
 }

@@ -169,14 +169,14 @@ import Testing
 
   @Test func releaseClosesTheLeaseAtOnceAndNoOther() throws {
     let backend = try Endpoint(.tcp)
-    let first = try RunningProxy.Frontend(.tcp, to: try backend.address(), lease: 1)
-    let second = try RunningProxy.Frontend(.tcp, to: try backend.address(), lease: 2)
+    let first = try RunningProxy.Frontend(.tcp, to: try backend.address(), group: 1)
+    let second = try RunningProxy.Frontend(.tcp, to: try backend.address(), group: 2)
     let proxy = try RunningProxy([first, second])
     let leaving = try Endpoint(.tcp, connectedTo: first.address)
     let leavingServer = try backend.accept()
     let staying = try Endpoint(.tcp, connectedTo: second.address)
     let stayingServer = try backend.accept()
-    try proxy.release(lease: 1)
+    try proxy.release(group: 1)
     #expect(try leaving.receive() == [])
     #expect(try leavingServer.receive() == [])
     #expect(throws: SystemError.self) { try Endpoint(.tcp, connectedTo: first.address) }

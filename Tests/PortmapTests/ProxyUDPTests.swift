@@ -203,8 +203,8 @@ import Testing
 
   @Test func releaseForgetsTheClientsOfALease() throws {
     let echo = try Echo()
-    let first = try RunningProxy.Frontend(.udp, to: echo.address, lease: 1)
-    let second = try RunningProxy.Frontend(.udp, to: echo.address, lease: 2)
+    let first = try RunningProxy.Frontend(.udp, to: echo.address, group: 1)
+    let second = try RunningProxy.Frontend(.udp, to: echo.address, group: 2)
     let proxy = try RunningProxy([first, second])
     let leaving = try Endpoint(.udp, connectedTo: first.address)
     let staying = try Endpoint(.udp, connectedTo: second.address)
@@ -212,7 +212,7 @@ import Testing
       try client.send([1])
       #expect(try client.receive() == [1])
     }
-    try proxy.release(lease: 1)
+    try proxy.release(group: 1)
     _ = try Endpoint(.udp, port: first.address.port)
     try staying.send([2])
     #expect(try staying.receive() == [2])

@@ -4,7 +4,7 @@ import Testing
 
 /// What is installed is taken away again, in whatever order, with nothing left and nobody else's touched.
 @Suite struct RuleSymmetryTests {
-  private let layout = Layout(tag: "")
+  private let layout = ChainLayout(tag: "")
 
   /// A host: its tables, and the state that portmap has recorded of them.
   private struct Host {
@@ -18,13 +18,13 @@ import Testing
     }
 
     /// Installs what one call needs: the rules of a bridge, or a mapping with what it shares.
-    mutating func install(_ rules: [Rule], _ layout: Layout) throws {
+    mutating func install(_ rules: [Rule], _ layout: ChainLayout) throws {
       let change = RuleChange.adding(rules, to: state.chains, layout, serial: state.serial)
       try apply(change, removing: false)
       state.chains += change.chains
     }
 
-    mutating func bring(_ bridge: BridgeRecord, _ layout: Layout) throws {
+    mutating func bring(_ bridge: BridgeRecord, _ layout: ChainLayout) throws {
       state.serial += 1
       var bridge = bridge
       bridge.rules = layout.rules(forBridge: bridge.name, bridge.subnet)
@@ -33,7 +33,7 @@ import Testing
       try install(bridge.rules, layout)
     }
 
-    mutating func map(_ mapping: Mapping, _ layout: Layout) throws {
+    mutating func map(_ mapping: Mapping, _ layout: ChainLayout) throws {
       state.serial += 1
       var mapping = mapping
       mapping.serial = state.serial
@@ -49,7 +49,7 @@ import Testing
       try install(shared + mapping.rules, layout)
     }
 
-    mutating func release(_ match: Match, everything: Bool) throws {
+    mutating func release(_ match: Selection, everything: Bool) throws {
       let (after, intent) = Release.plan(match, everything: everything, state)
       try apply(intent.change, removing: true)
       state = after
@@ -58,7 +58,7 @@ import Testing
     /// Whether every rule of the state stands once, and every chain of it is there and no other, its rules in the
     /// order that the state expects.
     func check() {
-      for (place, rules) in Expectation(state).chains {
+      for (place, rules) in ExpectedRules(state).chains {
         #expect(tables[place.family]?.tables[place.table.rawValue]?[place.name] == rules.map(\.match))
       }
       for family in IPAddress.Family.allCases {
@@ -91,14 +91,14 @@ import Testing
         if Int.random(in: 0...3, using: &random) == 0,
           let gone = host.state.mappings.randomElement(using: &random)
         {
-          try host.release(Match(mappings: [gone.id]), everything: false)
+          try host.release(Selection(mappings: [gone.id]), everything: false)
         }
         try host.map(try Samples.mapping(number: number, using: &random), layout)
         host.check()
       }
       while let gone = host.state.mappings.randomElement(using: &random) {
         let other = host.state.mappings.randomElement(using: &random)
-        try host.release(Match(mappings: [gone.id, other?.id ?? gone.id]), everything: false)
+        try host.release(Selection(mappings: [gone.id, other?.id ?? gone.id]), everything: false)
         host.check()
       }
       #expect(host.state.shared.isEmpty)
@@ -155,9 +155,9 @@ import Testing
     state.reservations = [
       Reservation(id: "b0000001", transport: .tcp, hostIP: .every, port: 9000, holder: "c0000001")
     ]
-    let (after, intent) = Release.plan(Match(mappings: ["a0000001"]), everything: false, state)
+    let (after, intent) = Release.plan(Selection(mappings: ["a0000001"]), everything: false, state)
     // Its process still holds the reservation: it only lets go.
-    #expect(intent.leases == [LeaseReference(holder: "c0000001", lease: "a0000001")])
+    #expect(intent.leases == [HoldingReference(holder: "c0000001", lease: "a0000001")])
     #expect(intent.holders.isEmpty)
     #expect(intent.flows == [FlowFilter(transport: .tcp, hostIP: .every, first: 8080, last: 8080)])
     #expect(after.mappings == [two])
@@ -168,11 +168,11 @@ import Testing
     let ip = try Samples.address("10.0.0.2")
     var state = State(netnsCookie: 1, bootID: "boot")
     state.bridges = [BridgeRecord(name: "portmap0", subnet: try Samples.subnet("10.0.0.1/24"), isOwn: true)]
-    state.addresses = [AddressLease(ip: ip, bridge: "portmap0", isImplicit: true)]
+    state.addresses = [AllocatedAddress(ip: ip, bridge: "portmap0", isImplicit: true)]
     state.mappings = [try Samples.mapping("a0000001", "8080:80"), try Samples.mapping("a0000002", "8081:80")]
-    let (first, _) = Release.plan(Match(mappings: ["a0000001"]), everything: false, state)
+    let (first, _) = Release.plan(Selection(mappings: ["a0000001"]), everything: false, state)
     #expect(first.addresses == state.addresses)
-    let (second, intent) = Release.plan(Match(mappings: ["a0000002"]), everything: false, first)
+    let (second, intent) = Release.plan(Selection(mappings: ["a0000002"]), everything: false, first)
     #expect(second.addresses.isEmpty)
     #expect(second.bridges.first?.freed == [ip])
     #expect(intent.links.isEmpty)

@@ -4,7 +4,7 @@ import Testing
 
 /// Rules as the text that iptables-restore gets, against text written by hand.
 @Suite struct RuleTextTests {
-  private let layout = Layout(tag: "")
+  private let layout = ChainLayout(tag: "")
 
   /// What a mapping needs, with what it shares: the backend's network is 10.0.0.0/24 where it is in there.
   private func rules(_ mapping: Mapping) throws -> [Rule] {
@@ -302,7 +302,7 @@ import Testing
 
   /// Another state folder's chains and comments carry its tag, and are not this folder's.
   @Test func tags() throws {
-    let tagged = Layout(tag: "3fa9c1")
+    let tagged = ChainLayout(tag: "3fa9c1")
     let mapping = try Samples.mapping("a0000001", "8080:80", proxy: false)
     #expect(
       tagged.rules(for: mapping).map(\.text) == [
@@ -325,9 +325,9 @@ import Testing
   /// iptables takes no chain name of more than 28 characters.
   @Test func chainNamesFit() {
     let ports = PortRange(first: 65535, count: 1) ?? .automatic
-    for trunk in Layout.Trunk.allCases {
+    for trunk in ChainLayout.Trunk.allCases {
       for transport in Transport.allCases {
-        #expect(Layout(tag: "3fa9c1").place(trunk, .v6, transport, ports).place.name.utf8.count <= 28)
+        #expect(ChainLayout(tag: "3fa9c1").place(trunk, .v6, transport, ports).place.name.utf8.count <= 28)
       }
     }
   }

@@ -31,7 +31,7 @@ enum Samples {
       masquerade: masquerade,
       holder: "c0000001"
     )
-    if !spec.hostAddress.isLoopback { mapping.rules = Layout(tag: "").rules(for: mapping) }
+    if !spec.hostAddress.isLoopback { mapping.rules = ChainLayout(tag: "").rules(for: mapping) }
     return mapping
   }
 

@@ -29,13 +29,13 @@ import Testing
     let subnet = try Samples.subnet("172.16.42.1/24")
     let ip = try Samples.address("172.16.42.2")
     var bridge = BridgeRecord(name: "portmap0", subnet: subnet, isOwn: true)
-    bridge.rules = Layout(tag: "").rules(forBridge: "portmap0", subnet)
+    bridge.rules = ChainLayout(tag: "").rules(forBridge: "portmap0", subnet)
     bridge.cursor = ip
     bridge.freed = [try Samples.address("172.16.42.9"), try Samples.address("172.16.42.3")]
     state.bridges = [bridge]
     state.addresses = [
-      AddressLease(ip: ip, bridge: "portmap0", name: "web", link: "pm-a0000001"),
-      AddressLease(ip: try Samples.address("172.16.42.4"), bridge: "portmap0", isImplicit: true),
+      AllocatedAddress(ip: ip, bridge: "portmap0", name: "web", link: "pm-a0000001"),
+      AllocatedAddress(ip: try Samples.address("172.16.42.4"), bridge: "portmap0", isImplicit: true),
     ]
     state.reservations = [
       Reservation(id: "b0000001", transport: .sctp, hostIP: .every, port: 1, holder: "c0000001", lent: true)
@@ -43,13 +43,15 @@ import Testing
     let process = try #require(ProcessIdentity(pid: getpid()))
     state.mappings[5].scope = process
     state.holders = [HolderRecord(id: "c0000001", process: process)]
-    let change = RuleChange.adding(state.rules, to: [], Layout(tag: ""), serial: 1)
+    let change = RuleChange.adding(state.rules, to: [], ChainLayout(tag: ""), serial: 1)
     state.chains = change.chains
-    state.shared = [SharedRules(key: "replies 10.0.0.2", rules: Layout(tag: "").replies(from: ip), serial: 1)]
-    state.intent = Intent(
+    state.shared = [
+      SharedRules(key: "replies 10.0.0.2", rules: ChainLayout(tag: "").replies(from: ip), serial: 1)
+    ]
+    state.intent = Removal(
       change: change,
       holders: ["c0000001"],
-      leases: [LeaseReference(holder: "c0000001", lease: "a0000001")],
+      leases: [HoldingReference(holder: "c0000001", lease: "a0000001")],
       links: ["portmap0"],
       flows: [FlowFilter(transport: .udp, hostIP: .one(ip), first: 1, last: 65535)]
     )
@@ -69,7 +71,7 @@ import Testing
     var state = try sample()
     let intent = state.intent
     for round in 0..<4 {
-      for intent in [intent, nil, Intent(links: ["pm-\(round)"]), nil] {
+      for intent in [intent, nil, Removal(links: ["pm-\(round)"]), nil] {
         state.intent = intent
         let data = try coder.encode(state)
         #expect(try Self.decode(data, path: Self.path) == state)

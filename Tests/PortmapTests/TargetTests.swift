@@ -92,7 +92,7 @@ import Testing
     let ip = try #require(IPAddress("172.16.42.2"))
     var state = State(netnsCookie: 1, bootID: "boot")
     state.mappings = [try Samples.mapping("a0000001", "8080:80", to: "172.16.42.2")]
-    state.addresses = [AddressLease(ip: ip, bridge: "portmap0", name: "web")]
+    state.addresses = [AllocatedAddress(ip: ip, bridge: "portmap0", name: "web")]
     for text in ["172.16.42.2", "web"] {
       let match = state.match(try Target(text))
       #expect(match.addresses == [ip])

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// The sockets by which ports are held.

@@ -43,7 +43,7 @@ enum AllocPortsCommand {
       try draft.apply { _ in }
       for socket in sockets { try DropFilter.detach(from: socket) }
       workspace.close()
-      var match = Match()
+      var match = Selection()
       match.reservations = Set(ids)
       return match
     }

@@ -8,7 +8,7 @@ enum ListCommand {
         var file = StateFile(folder: folder)
         return try file.read()
       }
-      let match = targets.reduce(into: Match()) { match, target in
+      let match = targets.reduce(into: Selection()) { match, target in
         if let state { match.formUnion(state.match(target)) }
       }
       if let state {
@@ -28,7 +28,8 @@ enum ListCommand {
     }
   }
 
-  private static func show(_ document: ListDocument, _ state: State, match: Match, _ context: Context) throws
+  private static func show(_ document: ListDocument, _ state: State, match: Selection, _ context: Context)
+    throws
   {
     if context.json { return try Output.json(document) }
     let mappings = state.mappings.filter { match.mappings.contains($0.id) }
@@ -66,7 +67,7 @@ extension Mapping {
 }
 
 extension ListDocument {
-  init(_ state: State, only match: Match) {
+  init(_ state: State, only match: Selection) {
     addresses = state.addresses.filter { match.addresses.contains($0.ip) }.map { AddressDocument($0, state) }
     mappings = state.mappings.filter { match.mappings.contains($0.id) }.map { MappingDocument($0, state) }
     reservations = state.reservations.filter { match.reservations.contains($0.id) }

@@ -28,7 +28,7 @@ enum MapCommand {
       let mappings = try MapPlanner(options: options, workspace: workspace, draft: draft).plan()
       try draft.apply { _ in }
       workspace.close()
-      var match = Match()
+      var match = Selection()
       match.mappings = Set(mappings.map(\.id))
       return match
     }
@@ -229,7 +229,7 @@ struct MapPlanner {
   }
 
   private func release(_ reservations: [Reservation]) {
-    draft.taken += reservations.map { LeaseReference(holder: $0.holder, lease: $0.id) }
+    draft.taken += reservations.map { HoldingReference(holder: $0.holder, lease: $0.id) }
     let ids = Set(reservations.map(\.id))
     draft.next.reservations.removeAll { ids.contains($0.id) }
   }

@@ -13,7 +13,7 @@ enum ProxyCommand {
       let server = ProxyServer(loop: loop)
       for (socket, route) in frontends {
         try DropFilter.detach(from: socket)
-        try server.serve(socket, route: route, lease: 0)
+        try server.serve(socket, route: route, group: 0)
       }
       if context.json {
         try Output.json(pairs.map(MappingDocument.init(_:)))

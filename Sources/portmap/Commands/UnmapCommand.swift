@@ -30,9 +30,9 @@ enum UnmapCommand {
     _ targets: [(text: String, target: Target)],
     all: Bool,
     in state: State
-  ) throws -> (Match, missing: [String]) {
+  ) throws -> (Selection, missing: [String]) {
     if all { return (state.everything, []) }
-    var match = Match()
+    var match = Selection()
     var missing: [String] = []
     for (_, target) in targets {
       let found = state.match(target)
@@ -45,7 +45,7 @@ enum UnmapCommand {
 
 extension State {
   /// What a target named that is nowhere, in words: all of it, or one of its transports.
-  fileprivate func absences(of target: Target, in match: Match) -> [String] {
+  fileprivate func absences(of target: Target, in match: Selection) -> [String] {
     guard !match.isEmpty else { return [target.absence] }
     let found =
       mappings.filter { match.mappings.contains($0.id) }.map(\.transport)

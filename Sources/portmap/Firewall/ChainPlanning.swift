@@ -1,7 +1,7 @@
 /// Which chains come and go with rules.
 extension RuleChange {
   /// What has to be added so that `rules` stand, given the chains that are there already.
-  static func adding(_ rules: [Rule], to chains: [Chain], _ layout: Layout, serial: Int) -> RuleChange {
+  static func adding(_ rules: [Rule], to chains: [Chain], _ layout: ChainLayout, serial: Int) -> RuleChange {
     var known = Set(chains.map(\.place))
     var change = RuleChange(rules: rules)
     func need(_ place: ChainPlace) {

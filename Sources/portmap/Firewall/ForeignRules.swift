@@ -4,7 +4,7 @@
 /// actions DNAT, REDIRECT, ACCEPT and RETURN. A rule with any other condition is taken to apply: it may.
 struct ForeignRules {
   let saved: SavedRules
-  let layout: Layout
+  let layout: ChainLayout
 
   /// The rules of a hook of the nat table that stand before the jump to `chain` and take a mapping's port.
   func taking(_ mapping: Mapping, hook: String, before chain: String) -> [String] {

@@ -82,7 +82,7 @@ struct NativeWalk {
 
   /// What a rule does, and under which conditions: more than one thing where it looks its verdict up.
   private func branches(of rule: [JSON]) -> [(Action, [Truth])] {
-    let match = NativeMatch(ruleset: ruleset, table: table, traffic: traffic)
+    let match = NativeCondition(ruleset: ruleset, table: table, traffic: traffic)
     var conditions: [Truth] = []
     for statement in rule {
       if let condition = statement["match"] {

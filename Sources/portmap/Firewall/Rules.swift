@@ -1,5 +1,5 @@
 /// The rules that mappings, backends and bridges need, as values.
-extension Layout {
+extension ChainLayout {
   /// What a mapping alone needs: its DNAT rule, and accept rules for what its proxy serves to the outside.
   func rules(for mapping: Mapping) -> [Rule] {
     let host = mapping.hostPorts

@@ -26,7 +26,7 @@ enum HostAddress: Hashable, Sendable {
   var prefix: String { address.map { "\($0.bracketed):" } ?? "" }
 }
 
-extension HostAddress: LosslessStringConvertible, TextCoded {
+extension HostAddress: LosslessStringConvertible, TextCodable {
   init?(_ text: String) {
     if text == "*" {
       self = .every

@@ -68,7 +68,7 @@ struct IPAddress: Hashable, Sendable {
   }
 }
 
-extension IPAddress: LosslessStringConvertible, TextCoded {
+extension IPAddress: LosslessStringConvertible, TextCodable {
   /// The canonical text, RFC 5952's for IPv6.
   var description: String {
     withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { text in

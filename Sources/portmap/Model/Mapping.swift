@@ -75,7 +75,7 @@ struct Reservation: Equatable, Sendable {
 }
 
 /// An address of a bridge network that was given out.
-struct AddressLease: Codable, Equatable, Sendable {
+struct AllocatedAddress: Codable, Equatable, Sendable {
   let ip: IPAddress
   let bridge: String
   /// What it is called, and the network namespace that it is plugged into where `link` says so.

@@ -3,7 +3,7 @@
 /// The text is kept whole, so that what is taken away is to the letter what was put there, whichever version of
 /// portmap does it. Behind family and table it is a line in the form and order in which `iptables-save` prints it,
 /// which makes comparing the two a matter of words.
-struct Rule: TextCoded, Hashable, Sendable {
+struct Rule: TextCodable, Hashable, Sendable {
   enum Table: String, CaseIterable, Sendable {
     case raw, nat, filter
   }
@@ -25,7 +25,7 @@ struct Rule: TextCoded, Hashable, Sendable {
 
   /// The same for the bytes of a text.
   init?(_ bytes: ArraySlice<UInt8>) {
-    var words = Words(bytes)
+    var words = WordReader(bytes)
     guard words.take("4") || words.take("6"), words.value(Table.init(rawValue:)) != nil,
       words.value(Position.init(rawValue:)) != nil, words.text() != nil, words.text() != nil,
       !bytes.contains(UInt8(ascii: "\n"))

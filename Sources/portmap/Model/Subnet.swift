@@ -46,6 +46,6 @@ struct Subnet: Hashable, Sendable {
   }
 }
 
-extension Subnet: LosslessStringConvertible, TextCoded {
+extension Subnet: LosslessStringConvertible, TextCodable {
   var description: String { "\(address)/\(prefixLength)" }
 }

@@ -3,19 +3,19 @@ import Glibc
 /// The userland proxy: serves listening and udp sockets, each with its own backend, on an event loop that others
 /// use as well. It keeps the sockets; their callers should not, or `release` cannot close them.
 ///
-/// A lease is the caller's number for sockets that are released together.
+/// A group is the caller's number for sockets that are released together.
 final class ProxyServer {
   private let limits: ProxyLimits
-  private let tcp: TCPRelay
+  private let tcp: StreamRelay
   private let udp: UDPRelay
-  private var tcpFrontends: [TCPFrontend] = []
+  private var tcpFrontends: [StreamFrontend] = []
   private var udpFrontends: [UDPFrontend] = []
 
   init(loop: EventLoop, limits: ProxyLimits = .current) {
     self.limits = limits
     // Splice into a socket whose peer is gone raises SIGPIPE, and has no flag to say otherwise.
     signal(SIGPIPE, SIG_IGN)
-    let tcp = TCPRelay(loop: loop)
+    let tcp = StreamRelay(loop: loop)
     let udp = UDPRelay(loop: loop)
     self.tcp = tcp
     self.udp = udp
@@ -30,20 +30,20 @@ final class ProxyServer {
 
   /// Begins to serve a socket that is bound, and listening unless it is a udp one. Connections and datagrams that
   /// wait there already are served too.
-  func serve(_ socket: Descriptor, route: ProxyRoute, lease: Int) throws(SystemError) {
+  func serve(_ socket: Descriptor, route: ProxyRoute, group: Int) throws(SystemError) {
     if route.transport.isConnectionOriented {
-      let frontend = TCPFrontend(socket, route: route, lease: lease, relay: tcp)
+      let frontend = StreamFrontend(socket, route: route, group: group, relay: tcp)
       try tcp.serve(frontend)
       tcpFrontends.append(frontend)
     } else {
-      udpFrontends.append(try udp.serve(socket, route: route, lease: lease))
+      udpFrontends.append(try udp.serve(socket, route: route, group: group))
     }
     shareDescriptors()
   }
 
-  /// Closes the sockets of a lease, its connections and its clients at once.
-  func release(lease: Int) {
-    close { $0 == lease }
+  /// Closes the sockets of a group, its connections and its clients at once.
+  func release(group: Int) {
+    close { $0 == group }
   }
 
   /// Closes everything.
@@ -52,10 +52,10 @@ final class ProxyServer {
   }
 
   private func close(where matches: (Int) -> Bool) {
-    for frontend in tcpFrontends where matches(frontend.lease) { frontend.pause() }
-    for frontend in udpFrontends where matches(frontend.lease) { frontend.stop() }
-    tcpFrontends.removeAll { matches($0.lease) }
-    udpFrontends.removeAll { matches($0.lease) }
+    for frontend in tcpFrontends where matches(frontend.group) { frontend.pause() }
+    for frontend in udpFrontends where matches(frontend.group) { frontend.stop() }
+    tcpFrontends.removeAll { matches($0.group) }
+    udpFrontends.removeAll { matches($0.group) }
     tcp.close(where: matches)
     udp.close(where: matches)
     shareDescriptors()

@@ -13,7 +13,7 @@ import Glibc
 //
 // From connecting and relaying to closed: both directions have ended (ordinary close), an error or a reset of
 // either side (what had arrived before it is delivered as far as it can be at once, then both sides are reset), or
-// the server gives up the lease (ordinary close). A backend that cannot be reached resets the client, which is as
+// the server gives up the group (ordinary close). A backend that cannot be reached resets the client, which is as
 // close to a refused connection as an accepted one can come.
 
 class StreamConnection: EventHandler {
@@ -28,23 +28,23 @@ class StreamConnection: EventHandler {
   private static let events =
     Readiness.input | Readiness.output | Readiness.urgent | Readiness.peerEnded | Readiness.edgeTriggered
 
-  final let lease: Int
+  final let group: Int
   /// The connection's place in the relay's list.
   final var index = 0
   final let client: Descriptor
   final let backend: Descriptor
-  final unowned let relay: TCPRelay
+  final unowned let relay: StreamRelay
   private var clientRegistration: Registration?
   private var backendRegistration: Registration?
   private var stage = Stage.connecting
   private var isRepeating = false
 
   /// Takes over an accepted client and a fresh socket for the backend.
-  init(client: Descriptor, backend: Descriptor, frontend: TCPFrontend, relay: TCPRelay) {
+  init(client: Descriptor, backend: Descriptor, frontend: StreamFrontend, relay: StreamRelay) {
     self.client = client
     self.backend = backend
     self.relay = relay
-    lease = frontend.lease
+    group = frontend.group
   }
 
   /// What is to be done before the backend's socket connects; false gives the connection up.

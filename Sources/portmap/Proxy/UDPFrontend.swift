@@ -2,7 +2,7 @@
 final class UDPFrontend: EventHandler {
   let socket: Descriptor
   let route: ProxyRoute
-  let lease: Int
+  let group: Int
   /// Tells its clients from those of other frontends.
   let number: UInt32
   /// The queue of its clients' time limit.
@@ -10,10 +10,10 @@ final class UDPFrontend: EventHandler {
   private unowned let relay: UDPRelay
   private var registration: Registration?
 
-  init(_ socket: Descriptor, route: ProxyRoute, lease: Int, number: UInt32, queue: Int, relay: UDPRelay) {
+  init(_ socket: Descriptor, route: ProxyRoute, group: Int, number: UInt32, queue: Int, relay: UDPRelay) {
     self.socket = socket
     self.route = route
-    self.lease = lease
+    self.group = group
     self.number = number
     self.queue = queue
     self.relay = relay

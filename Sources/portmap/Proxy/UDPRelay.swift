@@ -44,12 +44,12 @@ final class UDPRelay {
     self.loop = loop
   }
 
-  func serve(_ socket: Descriptor, route: ProxyRoute, lease: Int) throws(SystemError) -> UDPFrontend {
+  func serve(_ socket: Descriptor, route: ProxyRoute, group: Int) throws(SystemError) -> UDPFrontend {
     frontendCount &+= 1
     let frontend = UDPFrontend(
       socket,
       route: route,
-      lease: lease,
+      group: group,
       number: frontendCount,
       queue: table.queue(timeout: Int64(route.udpTimeout) * 1000),
       relay: self
@@ -68,7 +68,7 @@ final class UDPRelay {
   func close(where matches: (Int) -> Bool) {
     // Other leases' answers are among those that wait for the turn's end.
     sendAnswers()
-    for client in table.clients(where: { matches($0.frontend.lease) }) { forget(client) }
+    for client in table.clients(where: { matches($0.frontend.group) }) { forget(client) }
     releaseIfIdle()
   }
 

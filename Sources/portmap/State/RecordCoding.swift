@@ -1,11 +1,11 @@
 /// The records of which there may be thousands, as they stand in the state file: a text each, with spaces in between.
 
-extension Mapping: TextCoded {
+extension Mapping: TextCodable {
   /// `a1b2c3d4 udp * 8080 8080 172.16.42.2 80 80 c1b2c3d4 12 active nat proxy|RULE|RULE`: id, transport, host address,
   /// ports and backend, the background process, the number of the call, the status, whatever else holds, and the rules.
   init?(text: String) {
     let parts = Array(text.utf8).split(separator: UInt8(ascii: "|"), omittingEmptySubsequences: false)
-    var words = Words(parts[0])
+    var words = WordReader(parts[0])
     guard let id = words.text(), let transport = words.value(Transport.init(rawValue:)),
       let hostIP = words.value(HostAddress.init), let hostPort = words.number(UInt16.self),
       let hostPortEnd = words.number(UInt16.self), PortRange(first: hostPort, last: hostPortEnd) != nil,
@@ -55,11 +55,11 @@ extension Mapping: TextCoded {
   }
 }
 
-extension Reservation: TextCoded {
+extension Reservation: TextCodable {
   /// `a1b2c3d4 tcp * 8080 c1b2c3d4`: id, transport, host address, port, background process (`-` for none), and
   /// whatever else holds.
   init?(text: String) {
-    var words = Words(ArraySlice(text.utf8))
+    var words = WordReader(ArraySlice(text.utf8))
     guard let id = words.text(), let transport = words.value(Transport.init(rawValue:)),
       let hostIP = words.value(HostAddress.init), let port = words.number(UInt16.self), port > 0,
       let holder = words.text()
@@ -84,10 +84,10 @@ extension Reservation: TextCoded {
   }
 }
 
-extension HolderRecord: TextCoded {
+extension HolderRecord: TextCodable {
   /// `c1b2c3d4 4242@123456`
   init?(text: String) {
-    var words = Words(ArraySlice(text.utf8))
+    var words = WordReader(ArraySlice(text.utf8))
     guard let id = words.text(), let process = words.value(ProcessIdentity.init(text:)), words.isAtEnd else {
       return nil
     }
@@ -97,7 +97,7 @@ extension HolderRecord: TextCoded {
   var text: String { "\(id) \(process.text)" }
 }
 
-extension ProcessIdentity: TextCoded {
+extension ProcessIdentity: TextCodable {
   /// `4242@123456`: the process's number and when it started.
   init?(text: String) {
     let parts = text.split(separator: "@", omittingEmptySubsequences: false)

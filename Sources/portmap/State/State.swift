@@ -17,14 +17,14 @@ struct State: Codable, Equatable, Sendable {
   /// Whether it was said that IPv6 has no rules here, which is said once.
   var saidNoIPv6 = false
   var bridges: [BridgeRecord] = []
-  var addresses: [AddressLease] = []
+  var addresses: [AllocatedAddress] = []
   var mappings: [Mapping] = []
   var reservations: [Reservation] = []
   var holders: [HolderRecord] = []
   /// The chains that are there, in the order in which they came.
   var chains: [Chain] = []
   var shared: [SharedRules] = []
-  var intent: Intent?
+  var intent: Removal?
 
   init(netnsCookie: UInt64, bootID: String) {
     self.netnsCookie = netnsCookie
@@ -129,24 +129,24 @@ extension Mapping {
 ///
 /// Whichever it was, a command that finds it takes all of it away, as far as it is there: a half-made mapping is
 /// undone, a half-done removal finished.
-struct Intent: Codable, Equatable, Sendable {
+struct Removal: Codable, Equatable, Sendable {
   var change = RuleChange()
   /// What its rules are made with, as in the state: they are taken away with the same, whatever `iptables` is by then.
   var firewallBackend: String?
   /// Background processes that end.
   var holders: [String] = []
   /// What single processes let go of.
-  var leases: [LeaseReference] = []
+  var leases: [HoldingReference] = []
   /// Links and bridges that are deleted.
   var links: [String] = []
   /// Ports whose old flows are forgotten.
   var flows: [FlowFilter] = []
 
-  var isEmpty: Bool { self == Intent() }
+  var isEmpty: Bool { self == Removal() }
 }
 
 /// Something that a background process holds: the sockets of one mapping or reservation.
-struct LeaseReference: Codable, Hashable, Sendable {
+struct HoldingReference: Codable, Hashable, Sendable {
   let holder: String
   let lease: String
 }

@@ -8,7 +8,7 @@ struct BackendResolver {
   struct Backend {
     let ip: IPAddress
     /// The address of the bridge network that was given out for this call.
-    var implicit: AddressLease?
+    var implicit: AllocatedAddress?
   }
 
   /// - Parameter target: An address, the name of an allocated address or of a network namespace; nil for the next

@@ -1,17 +1,17 @@
 import Glibc
 
 /// A listening socket that is served. One object a port, so it holds nothing but what it needs when it is idle.
-final class TCPFrontend: EventHandler {
+final class StreamFrontend: EventHandler {
   let socket: Descriptor
   let route: ProxyRoute
-  let lease: Int
-  private unowned let relay: TCPRelay
+  let group: Int
+  private unowned let relay: StreamRelay
   private var registration: Registration?
 
-  init(_ socket: Descriptor, route: ProxyRoute, lease: Int, relay: TCPRelay) {
+  init(_ socket: Descriptor, route: ProxyRoute, group: Int, relay: StreamRelay) {
     self.socket = socket
     self.route = route
-    self.lease = lease
+    self.group = group
     self.relay = relay
   }
 

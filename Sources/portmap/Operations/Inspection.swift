@@ -23,11 +23,11 @@ struct Inspection {
   // MARK: rules
 
   /// What iptables holds of one family next to what it should.
-  func comparison(_ family: IPAddress.Family, _ firewall: Firewall) throws -> (Comparison, SavedRules) {
-    let expectation = Expectation(state)
+  func comparison(_ family: IPAddress.Family, _ firewall: Firewall) throws -> (RuleComparison, SavedRules) {
+    let expectation = ExpectedRules(state)
     let saved = try firewall.saved(family)
     return (
-      Comparison(
+      RuleComparison(
         family,
         chains: expectation.chains,
         entries: expectation.entries,
@@ -123,7 +123,7 @@ struct Inspection {
   }
 
   /// What the state says a process holds.
-  func leases(of holder: String) -> [Lease] {
+  func leases(of holder: String) -> [Holding] {
     state.mappings.filter { $0.holder == holder && $0.status == .active }.map(\.lease)
       + state.reservations.filter { $0.holder == holder }.map(\.lease)
   }
@@ -191,19 +191,19 @@ struct Inspection {
   }
 }
 
-extension Lease {
+extension Holding {
   fileprivate var name: String { "\(hostIP.prefix)\(ports)\(transport.suffix)" }
 }
 
 extension Mapping {
   /// What its background process knows of it.
-  var lease: Lease {
-    Lease(
+  var lease: Holding {
+    Holding(
       id: id,
       transport: transport,
       hostIP: hostIP,
       ports: hostPorts,
-      backend: Lease.Backend(
+      backend: Holding.Backend(
         ip: backendIP,
         firstPort: backendPort,
         proxy: proxy,
@@ -218,8 +218,8 @@ extension Mapping {
 
 extension Reservation {
   /// What its background process knows of it.
-  var lease: Lease {
-    Lease(
+  var lease: Holding {
+    Holding(
       id: id,
       transport: transport,
       hostIP: hostIP,

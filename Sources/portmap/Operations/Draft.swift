@@ -11,9 +11,9 @@ final class Draft {
   /// The state as it will be.
   var next: State
   /// Sockets that the call's background process will hold.
-  var leases: [(lease: Lease, sockets: [Descriptor])] = []
+  var leases: [(lease: Holding, sockets: [Descriptor])] = []
   /// What other processes hold and let go of once this one has it.
-  var taken: [LeaseReference] = []
+  var taken: [HoldingReference] = []
   var flows: [FlowFilter] = []
   var forwarding: Set<IPAddress.Family> = []
   /// The command that all of it lives as long as.
@@ -57,7 +57,7 @@ final class Draft {
   func apply(report: (State) throws -> Void) throws {
     let change = change
     next.chains += change.chains
-    var intent = Intent(change: change, links: links, flows: flows)
+    var intent = Removal(change: change, links: links, flows: flows)
     if !leases.isEmpty { intent.holders = [holderID] }
     if !change.isEmpty {
       try prepareFirewall()
@@ -99,7 +99,7 @@ final class Draft {
       for switched in try Forwarding.enable(family) { workspace.warn("turned on \(switched)") }
     }
     try Interruption.check()
-    try Removal(workspace: workspace).forget(flows)
+    try Teardown(workspace: workspace).forget(flows)
   }
 
   /// Starts the background process and hands it the sockets.
@@ -124,9 +124,9 @@ final class Draft {
   }
 
   /// The state and everything else as it was.
-  private func undo(_ intent: Intent) {
+  private func undo(_ intent: Removal) {
     workspace.state = before
-    let failures = Removal(workspace: workspace).carryOut(intent)
+    let failures = Teardown(workspace: workspace).carryOut(intent)
     for failure in failures {
       workspace.warn("warning: \(Failure(failure, doing: "undo everything").message)")
     }
@@ -140,9 +140,9 @@ final class Draft {
   }
 
   /// Those who held what was taken over let go, and end with the last they have.
-  private var takenIntent: Intent {
+  private var takenIntent: Removal {
     let holders = Set(taken.map(\.holder)).filter { !next.isInUse(holder: $0) }
-    return Intent(holders: holders.sorted(), leases: taken.filter { !holders.contains($0.holder) })
+    return Removal(holders: holders.sorted(), leases: taken.filter { !holders.contains($0.holder) })
   }
 
   private func releaseTaken() {

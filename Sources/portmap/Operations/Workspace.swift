@@ -7,7 +7,7 @@ final class Workspace {
   let folder: StateFolder
   private(set) var file: StateFile
   let runner: ProgramRunner
-  let layout: Layout
+  let layout: ChainLayout
   var state: State
   private let say: (String) -> Void
   /// Whether nothing may be changed.
@@ -66,7 +66,7 @@ final class Workspace {
     isPreview = lock == nil
     self.state = state
     runner = context.runner
-    layout = Layout(tag: folder.tag)
+    layout = ChainLayout(tag: folder.tag)
     say = context.say
   }
 
@@ -109,7 +109,7 @@ final class Workspace {
   /// Carries out the intent that stands in the state, if there is one.
   func finishIntent() throws {
     guard let intent = state.intent else { return }
-    let failures = Removal(workspace: self).carryOut(intent)
+    let failures = Teardown(workspace: self).carryOut(intent)
     if let failure = failures.first { throw failure }
     state.intent = nil
     try save(mayUseSpare: true)
@@ -117,7 +117,7 @@ final class Workspace {
 
   /// Releases what was to live as long as a command that is gone, its portmap killed before it could do so.
   private func releaseAbandoned() throws {
-    var match = Match()
+    var match = Selection()
     match.mappings = Set(state.mappings.filter { $0.scope.map { !$0.isAlive } ?? false }.map(\.id))
     match.reservations = Set(state.reservations.filter { $0.scope.map { !$0.isAlive } ?? false }.map(\.id))
     if !match.isEmpty { try Release(match, everything: false, workspace: self).carryOut() }

@@ -12,7 +12,7 @@
 ///
 /// The chains of a state folder other than the default one carry a tag, `PORTMAP-3fa9c1-TCP`, and so do the comments
 /// of their rules: folders in one network namespace do not touch each other's.
-struct Layout: Equatable, Sendable {
+struct ChainLayout: Equatable, Sendable {
   /// Six hexadecimal digits, or nothing for the default folder.
   let tag: String
 
@@ -65,7 +65,7 @@ struct Layout: Equatable, Sendable {
   func owns(chain name: String) -> Bool {
     guard name == stem || name.hasPrefix(stem + "-") else { return false }
     let next = name.dropFirst(stem.count + 1).prefix { $0 != "-" }
-    return !tag.isEmpty || !Layout.isTag(next)
+    return !tag.isEmpty || !ChainLayout.isTag(next)
   }
 
   private static func isTag(_ text: Substring) -> Bool {

@@ -60,7 +60,7 @@ struct AddressDocument: Encodable {
   let portMapping: [String: [String: String]]
   let prefixLength: Int?
 
-  init(_ lease: AddressLease, _ state: State) {
+  init(_ lease: AllocatedAddress, _ state: State) {
     let bridge = state.bridge(lease.bridge)
     self.bridge = lease.bridge
     gateway = bridge?.subnet.address

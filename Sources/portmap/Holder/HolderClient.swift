@@ -40,7 +40,7 @@ struct HolderClient {
   }
 
   /// Hands over leases with their sockets, one a port.
-  func hold(_ leases: [(lease: Lease, sockets: [Descriptor])]) throws {
+  func hold(_ leases: [(lease: Holding, sockets: [Descriptor])]) throws {
     var parts: [HolderMessage.Part] = []
     var descriptors: [Descriptor] = []
     func flush() throws {
@@ -85,9 +85,9 @@ struct HolderClient {
   }
 
   /// Everything that the process holds.
-  func describe() throws -> [Lease] {
+  func describe() throws -> [Holding] {
     try UnixSocket.send(HolderMessage.describe.bytes, to: socket)
-    var leases: [Lease] = []
+    var leases: [Holding] = []
     while true {
       guard case .described(let part) = HolderMessage(try UnixSocket.receive(from: socket).bytes) else {
         throw unexpected

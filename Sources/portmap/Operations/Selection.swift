@@ -1,12 +1,12 @@
 /// What targets mean: the mappings, reservations and addresses that `unmap` and `list` are told about.
-struct Match {
+struct Selection {
   var mappings: Set<String> = []
   var reservations: Set<String> = []
   var addresses: Set<IPAddress> = []
 
   var isEmpty: Bool { mappings.isEmpty && reservations.isEmpty && addresses.isEmpty }
 
-  mutating func formUnion(_ other: Match) {
+  mutating func formUnion(_ other: Selection) {
     mappings.formUnion(other.mappings)
     reservations.formUnion(other.reservations)
     addresses.formUnion(other.addresses)
@@ -15,16 +15,16 @@ struct Match {
 
 extension State {
   /// All there is.
-  var everything: Match {
-    Match(
+  var everything: Selection {
+    Selection(
       mappings: Set(mappings.map(\.id)),
       reservations: Set(reservations.map(\.id)),
       addresses: Set(addresses.map(\.ip))
     )
   }
 
-  func match(_ target: Target) -> Match {
-    var match = Match()
+  func match(_ target: Target) -> Selection {
+    var match = Selection()
     switch target {
     case .ports(let spec):
       guard let ports = spec.ports else { break }
@@ -48,9 +48,9 @@ extension State {
   }
 
   /// A port is mapped or reserved; a range is mapped as a whole, or reserved port by port.
-  private func match(_ host: HostAddress, _ ports: PortRange, _ transport: Transport) -> Match {
+  private func match(_ host: HostAddress, _ ports: PortRange, _ transport: Transport) -> Selection {
     func isThere(_ other: HostAddress) -> Bool { host == .every || host == other }
-    return Match(
+    return Selection(
       mappings: Set(
         mappings.filter { $0.transport == transport && $0.hostPorts == ports && isThere($0.hostIP) }.map(\.id)
       ),

@@ -15,7 +15,7 @@ struct Scoped {
   func run(
     variables: [String: String] = [:],
     sockets: [Descriptor] = [],
-    commit: (ProcessIdentity) throws -> Match
+    commit: (ProcessIdentity) throws -> Selection
   ) throws -> Int32 {
     var environment = context.environment
     for name in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] { environment[name] = nil }
@@ -26,7 +26,7 @@ struct Scoped {
     return try result.get()
   }
 
-  private func release(_ match: Match) throws {
+  private func release(_ match: Selection) throws {
     let workspace = try Workspace.open(context)
     defer { workspace.close() }
     try Release(match, everything: false, workspace: workspace).carryOut()

@@ -1,7 +1,7 @@
 /// The words of a record, one after the other: each ends at the next space.
 ///
 /// Bytes, not characters: there are thousands of records in a state.
-struct Words {
+struct WordReader {
   private var rest: ArraySlice<UInt8>
   private(set) var isAtEnd = false
 

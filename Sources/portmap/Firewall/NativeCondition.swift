@@ -12,7 +12,7 @@ enum Truth {
 }
 
 /// Whether traffic meets the conditions of a native table's rules.
-struct NativeMatch {
+struct NativeCondition {
   let ruleset: NativeRuleset
   let table: NativeRuleset.TableName
   let traffic: NativeTraffic

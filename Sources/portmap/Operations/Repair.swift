@@ -34,7 +34,7 @@ struct Repair {
   private mutating func finishRemovals() throws {
     let broken = state.mappings.filter { $0.status == .broken }
     guard !broken.isEmpty else { return }
-    var match = Match()
+    var match = Selection()
     match.mappings = Set(broken.map(\.id))
     try Release(match, everything: false, workspace: workspace).carryOut()
     done += broken.map { "finished the removal of \($0)" }
@@ -46,7 +46,7 @@ struct Repair {
   private mutating func endStrays() throws {
     let inspection = Inspection(workspace: workspace)
     for id in inspection.strayHolders() {
-      _ = Removal(workspace: workspace).carryOut(Intent(holders: [id]))
+      _ = Teardown(workspace: workspace).carryOut(Removal(holders: [id]))
       done.append("ended a background process that nothing had (\(id))")
     }
     for link in try inspection.strayLinks() {
@@ -65,7 +65,7 @@ struct Repair {
     }
   }
 
-  private func held(by holder: HolderRecord) -> [Lease]? {
+  private func held(by holder: HolderRecord) -> [Holding]? {
     guard holder.process.isAlive else { return nil }
     return try? HolderClient.connect(to: holder.id, in: workspace.folder.descriptor)?.describe()
   }
@@ -73,11 +73,11 @@ struct Repair {
   /// What no process holds any more is reserved again, all by one new process.
   private mutating func restoreHolders() throws {
     let inspection = Inspection(workspace: workspace)
-    var missing: [Lease] = []
+    var missing: [Holding] = []
     for holder in state.holders {
       let wanted = inspection.leases(of: holder.id)
       guard let held = held(by: holder) else {
-        _ = Removal(workspace: workspace).carryOut(Intent(holders: [holder.id]))
+        _ = Teardown(workspace: workspace).carryOut(Removal(holders: [holder.id]))
         if holder.process.isAlive { holder.process.kill() }
         missing += wanted
         continue
@@ -86,7 +86,7 @@ struct Repair {
       missing += wanted.filter { !ids.contains($0.id) }
     }
     guard !missing.isEmpty else { return }
-    var leases: [(lease: Lease, sockets: [Descriptor])] = []
+    var leases: [(lease: Holding, sockets: [Descriptor])] = []
     try DescriptorLimit.makeRoom(for: missing.reduce(0) { $0 + $1.ports.count })
     for lease in missing {
       do {
@@ -104,10 +104,10 @@ struct Repair {
     done += leases.map { "held \($0.lease.hostIP.prefix)\($0.lease.ports)\($0.lease.transport.suffix) again" }
   }
 
-  private func hold(_ leases: [(lease: Lease, sockets: [Descriptor])]) throws {
+  private func hold(_ leases: [(lease: Holding, sockets: [Descriptor])]) throws {
     let id = Identifier.make(unless: state.knows)
     let ids = Set(leases.map(\.lease.id))
-    workspace.state.intent = Intent(holders: [id])
+    workspace.state.intent = Removal(holders: [id])
     try workspace.save(mayUseSpare: false)
     let (process, client) = try HolderLauncher.launch(id: id, in: workspace.folder.descriptor)
     try client.hold(leases)
@@ -148,7 +148,7 @@ struct Repair {
     for lease in state.addresses where lease.link != nil { attempt { try $0.plug(lease, network) } }
   }
 
-  private mutating func plug(_ lease: AddressLease, _ network: IPRoute) throws {
+  private mutating func plug(_ lease: AllocatedAddress, _ network: IPRoute) throws {
     guard let name = lease.link, let namespace = lease.name, let bridge = state.bridge(lease.bridge) else {
       return
     }
@@ -204,7 +204,7 @@ struct Repair {
       isChanged = true
     }
     if isChanged {
-      try Removal(workspace: workspace).forget(state.mappings.filter { !$0.rules.isEmpty }.map(\.flows))
+      try Teardown(workspace: workspace).forget(state.mappings.filter { !$0.rules.isEmpty }.map(\.flows))
     }
   }
 

@@ -1,17 +1,17 @@
 /// What tells the rules of one family that are there from those that should be.
-struct Comparison {
+struct RuleComparison {
   private let family: IPAddress.Family
   private let expected: [ChainPlace: [Rule]]
   private let entries: [Rule]
   private let saved: SavedRules
-  private let layout: Layout
+  private let layout: ChainLayout
 
   init(
     _ family: IPAddress.Family,
     chains: [ChainPlace: [Rule]],
     entries: [Rule],
     saved: SavedRules,
-    _ layout: Layout
+    _ layout: ChainLayout
   ) {
     self.family = family
     expected = chains.filter { $0.key.family == family }
@@ -128,7 +128,7 @@ struct Comparison {
     "\(family == .v4 ? "iptables" : "ip6tables") \(place.table.rawValue) \(place.name)"
   }
 
-  /// Words as iptables-restore reads them.
+  /// WordReader as iptables-restore reads them.
   private static func text(_ words: [String]) -> String {
     words.map { word in
       let isPlain = !word.isEmpty && word.allSatisfy { $0 != " " && $0 != "\"" && $0 != "\\" }

@@ -9,7 +9,7 @@ import Glibc
 // clients waiting in the kernel's queue, and put at the end of a line. The end of a connection resumes the first in
 // line; a timer resumes some as well, as descriptors may come free elsewhere.
 
-final class TCPRelay {
+final class StreamRelay {
   /// Connections accepted from one frontend in one turn, so that a flood on one port leaves the others theirs.
   private static let acceptsATurn = 32
   private static let retryMilliseconds = 100
@@ -21,7 +21,7 @@ final class TCPRelay {
   /// Connections that may be open at once; the server adjusts it to what it serves.
   var limit = Int.max
   private var connections: [StreamConnection] = []
-  private var paused: [TCPFrontend] = []
+  private var paused: [StreamFrontend] = []
   private var spare: (socket: Descriptor, family: IPAddress.Family, transport: Transport)?
   private var retryIsSet = false
   private var releaseIsSet = false
@@ -31,7 +31,7 @@ final class TCPRelay {
     self.loop = loop
   }
 
-  func serve(_ frontend: TCPFrontend) throws(SystemError) {
+  func serve(_ frontend: StreamFrontend) throws(SystemError) {
     try frontend.socket.setNonBlocking()
     frontend.socket.setStreamOptions(frontend.route.transport)
     if frontend.route.transport == .sctp { frontend.socket.askForStreams(.ofFrontend) }
@@ -40,15 +40,15 @@ final class TCPRelay {
 
   /// Closes the connections of the leases that `matches` picks, and lets go of their frontends.
   func close(where matches: (Int) -> Bool) {
-    paused.removeAll { matches($0.lease) }
-    for connection in connections where matches(connection.lease) {
+    paused.removeAll { matches($0.group) }
+    for connection in connections where matches(connection.group) {
       connection.close()
       ended(connection)
     }
   }
 
   /// Accepts what waits at a frontend.
-  func accept(from frontend: TCPFrontend) {
+  func accept(from frontend: StreamFrontend) {
     for _ in 0..<Self.acceptsATurn {
       guard connections.count < limit, let backend = backendSocket(for: frontend.route) else {
         return pause(frontend)
@@ -102,7 +102,7 @@ final class TCPRelay {
     }
   }
 
-  private func open(_ client: Descriptor, _ backend: Descriptor, _ frontend: TCPFrontend) {
+  private func open(_ client: Descriptor, _ backend: Descriptor, _ frontend: StreamFrontend) {
     let connection =
       frontend.route.transport == .sctp
       ? SCTPConnection(client: client, backend: backend, frontend: frontend, relay: self)
@@ -126,7 +126,7 @@ final class TCPRelay {
     spare = (socket, route.backend.ip.family, route.transport)
   }
 
-  private func pause(_ frontend: TCPFrontend) {
+  private func pause(_ frontend: StreamFrontend) {
     frontend.pause()
     paused.append(frontend)
     setRetry()

@@ -1,5 +1,5 @@
 /// What the firewall should hold of this state's: its own chains, rule for rule in order, and the jumps to them.
-struct Expectation: Equatable, Sendable {
+struct ExpectedRules: Equatable, Sendable {
   private(set) var chains: [ChainPlace: [Rule]] = [:]
   /// Rules that stand in chains of others: the built-in ones.
   private(set) var entries: [Rule] = []

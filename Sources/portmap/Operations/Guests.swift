@@ -6,7 +6,7 @@ struct Guests {
   let draft: Draft
 
   /// Gives out the next address of a bridge network, and makes the bridge where it is portmap's and not there yet.
-  func lease(bridge name: String?, subnet: Subnet?) throws -> AddressLease {
+  func lease(bridge name: String?, subnet: Subnet?) throws -> AllocatedAddress {
     var bridge = try self.bridge(name, subnet)
     var taken = Set(draft.next.addresses.filter { $0.bridge == bridge.name }.map(\.ip))
     taken.formUnion(draft.next.mappings.map(\.backendIP))
@@ -22,11 +22,11 @@ struct Guests {
     if bridge.cursor.map({ $0 < address }) ?? true { bridge.cursor = address }
     draft.next.bridges.removeAll { $0.name == bridge.name }
     draft.next.bridges.append(bridge)
-    return AddressLease(ip: address, bridge: bridge.name)
+    return AllocatedAddress(ip: address, bridge: bridge.name)
   }
 
   /// Plugs a network namespace into a bridge: a pair of links, the address, the default route.
-  func plug(_ namespace: String, into lease: inout AddressLease) throws {
+  func plug(_ namespace: String, into lease: inout AllocatedAddress) throws {
     let network = try workspace.network()
     var theirs = stat()
     var own = stat()

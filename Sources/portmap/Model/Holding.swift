@@ -1,6 +1,6 @@
 /// What a background process knows of a mapping or a reservation whose sockets it holds: enough to serve it, and to
 /// tell what it was should the state file be lost.
-struct Lease: Equatable, Sendable {
+struct Holding: Equatable, Sendable {
   /// The id of the mapping or reservation.
   let id: String
   let transport: Transport

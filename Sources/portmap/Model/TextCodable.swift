@@ -1,11 +1,11 @@
 /// A value that is one text in JSON: of those there are thousands in a state, and a key costs as much as a text does.
-protocol TextCoded: Codable {
+protocol TextCodable: Codable {
   /// Nil for a text that says no such thing.
   init?(text: String)
   var text: String { get }
 }
 
-extension TextCoded {
+extension TextCodable {
   init(from decoder: any Decoder) throws {
     let text = try decoder.singleValueContainer().decode(String.self)
     guard let value = Self(text: text) else {
@@ -22,7 +22,7 @@ extension TextCoded {
   }
 }
 
-extension TextCoded where Self: LosslessStringConvertible {
+extension TextCodable where Self: LosslessStringConvertible {
   init?(text: String) { self.init(text) }
   var text: String { description }
 }

@@ -2,11 +2,11 @@ import CLinux
 import Glibc
 
 /// Takes away what an intent names, as far as it is there. Everything is tried, whatever fails on the way.
-struct Removal {
+struct Teardown {
   let workspace: Workspace
 
   /// - Returns: What failed, in the order in which it was tried.
-  func carryOut(_ intent: Intent) -> [any Error] {
+  func carryOut(_ intent: Removal) -> [any Error] {
     var failures: [any Error] = []
     func attempt(_ body: () throws -> Void) {
       do { try body() } catch { failures.append(error) }

@@ -3,13 +3,13 @@
 /// Everything is tried. What fails keeps its record, so that the same command can be given again.
 struct Release {
   private let workspace: Workspace
-  private let match: Match
+  private let match: Selection
   let before: State
   private let after: State
-  let intent: Intent
+  let intent: Removal
 
   /// - Parameter everything: Whether portmap's own bridges go too.
-  init(_ match: Match, everything: Bool, workspace: Workspace) {
+  init(_ match: Selection, everything: Bool, workspace: Workspace) {
     self.workspace = workspace
     self.match = match
     before = workspace.state
@@ -21,7 +21,7 @@ struct Release {
     workspace.state = after
     workspace.state.intent = intent
     try workspace.save(mayUseSpare: true)
-    let failures = Removal(workspace: workspace).carryOut(intent)
+    let failures = Teardown(workspace: workspace).carryOut(intent)
     if let failure = failures.first {
       workspace.state = before
       for index in workspace.state.mappings.indices
@@ -36,9 +36,9 @@ struct Release {
   }
 
   /// The state as it will be, and what has to be taken away for it. Pure.
-  static func plan(_ match: Match, everything: Bool, _ before: State) -> (State, Intent) {
+  static func plan(_ match: Selection, everything: Bool, _ before: State) -> (State, Removal) {
     var after = before
-    var intent = Intent()
+    var intent = Removal()
     let gone = before.mappings.filter { match.mappings.contains($0.id) }
     after.mappings.removeAll { match.mappings.contains($0.id) }
     after.reservations.removeAll { match.reservations.contains($0.id) }
@@ -73,9 +73,9 @@ struct Release {
     intent.holders = before.holders.map(\.id).filter { !after.isInUse(holder: $0) }
     after.holders.removeAll { intent.holders.contains($0.id) }
     let leases =
-      gone.map { LeaseReference(holder: $0.holder, lease: $0.id) }
+      gone.map { HoldingReference(holder: $0.holder, lease: $0.id) }
       + before.reservations.filter { match.reservations.contains($0.id) }
-      .map { LeaseReference(holder: $0.holder, lease: $0.id) }
+      .map { HoldingReference(holder: $0.holder, lease: $0.id) }
     intent.leases = leases.filter { !$0.holder.isEmpty && !intent.holders.contains($0.holder) }
     return (after, intent)
   }

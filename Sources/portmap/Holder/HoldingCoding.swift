@@ -59,7 +59,7 @@ struct ByteReader {
   }
 }
 
-extension Lease {
+extension Holding {
   func encode(to writer: inout ByteWriter) {
     writer.put(id: id)
     writer.put(UInt8(Transport.allCases.firstIndex(of: transport) ?? 0))

@@ -64,7 +64,7 @@ enum Salvage {
     for (link, alias) in try workspace.network().links(of: workspace.alias()) {
       if let guest = alias.guest, let bridge = link.master {
         state.addresses.append(
-          AddressLease(ip: guest.address, bridge: bridge, name: guest.name, link: link.ifname)
+          AllocatedAddress(ip: guest.address, bridge: bridge, name: guest.name, link: link.ifname)
         )
       } else if link.isBridge, let subnet = link.subnets.first {
         var bridge = BridgeRecord(name: link.ifname, subnet: subnet, isOwn: true)
@@ -76,10 +76,10 @@ enum Salvage {
   }
 
   private static func add(
-    _ lease: Lease,
+    _ lease: Holding,
     holder: String,
     to state: inout State,
-    _ layout: Layout,
+    _ layout: ChainLayout,
     _ interfaces: Interfaces
   ) {
     guard let backend = lease.backend else {

@@ -24,7 +24,7 @@ final class Holder: EventHandler {
   private var count = 0
 
   private struct Held {
-    let lease: Lease
+    let lease: Holding
     let number: Int
     /// One a port; those that the proxy serves are the proxy's alone.
     var sockets: [Descriptor]
@@ -103,7 +103,7 @@ final class Holder: EventHandler {
           proxyProtocol: backend.proxyProtocol
         )
         try DropFilter.detach(from: socket)
-        try proxy.serve(socket, route: route, lease: entry.number)
+        try proxy.serve(socket, route: route, group: entry.number)
       }
       held[id]?.sockets = []
     }
@@ -142,7 +142,7 @@ final class Holder: EventHandler {
     case .release(let ids)?:
       for id in ids {
         guard let entry = held.removeValue(forKey: id) else { continue }
-        proxy.release(lease: entry.number)
+        proxy.release(group: entry.number)
       }
       try UnixSocket.send(HolderMessage.done.bytes, to: caller)
       if held.isEmpty {

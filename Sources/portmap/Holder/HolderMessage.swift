@@ -14,11 +14,11 @@ enum HolderMessage: Equatable {
 
   case done
   case sockets(remaining: UInt32)
-  case described([Lease])
+  case described([Holding])
   case refused
 
   struct Part: Equatable {
-    let lease: Lease
+    let lease: Holding
     let offset: UInt16
     let count: UInt16
   }
@@ -66,7 +66,7 @@ enum HolderMessage: Equatable {
     case 1:
       var parts: [Part] = []
       while !reader.isAtEnd {
-        guard let lease = Lease(from: &reader), let offset = reader.number(UInt16.self),
+        guard let lease = Holding(from: &reader), let offset = reader.number(UInt16.self),
           let count = reader.number(UInt16.self)
         else { return nil }
         parts.append(Part(lease: lease, offset: offset, count: count))
@@ -89,9 +89,9 @@ enum HolderMessage: Equatable {
       guard let remaining = reader.number(UInt32.self) else { return nil }
       self = .sockets(remaining: remaining)
     case 130:
-      var leases: [Lease] = []
+      var leases: [Holding] = []
       while !reader.isAtEnd {
-        guard let lease = Lease(from: &reader) else { return nil }
+        guard let lease = Holding(from: &reader) else { return nil }
         leases.append(lease)
       }
       self = .described(leases)
