@@ -63,6 +63,12 @@ int clinux_detach_filter(int fd) {
   return setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
 }
 
+int clinux_has_filter(int fd) {
+  // The length is that of the program in instructions; without room for any the kernel just tells it.
+  socklen_t length = 0;
+  return getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &length) == 0 && length > 0;
+}
+
 uint64_t clinux_netns_cookie(void) {
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return 0;

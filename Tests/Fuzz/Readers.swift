@@ -19,7 +19,7 @@ enum Readers {
     }
     if let target = try? Target(text) {
       _ = target.absence
-      _ = State(netnsCookie: 1, bootID: "").match(target)
+      _ = State(netnsCookie: 1, bootID: "").selection([target])
       if case .name(let name) = target { expect(!Identifier.isID(name), "a name like an id") }
     }
     if let subnet = Subnet(text) {
@@ -38,11 +38,13 @@ enum Readers {
       return expect(false, "a state that cannot be written and read again")
     }
     expect(again == state, "another state when read again")
-    let (after, intent) = Release.plan(state.everything, everything: true, state)
-    expect(after.mappings.isEmpty && after.reservations.isEmpty, "something stays")
+    let plan = Plan.releasing(state.everything, everything: true, from: state)
+    expect(plan.next.mappings.isEmpty && plan.next.reservations.isEmpty, "something stays")
+    _ = Preview(plan).lines
+    _ = plan.removal.sparing(state)
     let wanted = ExpectedRules(state)
-    for family in intent.change.families {
-      _ = intent.change.removeText(family)
+    for family in plan.removal.change.families {
+      _ = plan.removal.change.removeText(family)
       let comparison = RuleComparison(
         family,
         chains: wanted.chains,
@@ -53,11 +55,11 @@ enum Readers {
       _ = comparison.problems
       _ = comparison.repairText
     }
-    for mapping in state.mappings {
-      _ = (mapping.description, mapping.target, mapping.lease, mapping.flows, mapping.sharedKeys)
-      _ = ChainLayout(tag: "").rules(for: mapping)
+    for record in state.mappings {
+      _ = (record.mapping.description, record.mapping.pair.target, record.flows, record.sharedPurposes)
+      _ = ChainLayout(tag: "").rules(for: record.mapping)
     }
-    for reservation in state.reservations { _ = (reservation.target, reservation.lease) }
+    for holder in state.holders { _ = state.holdings(of: holder.id).map(\.description) }
     _ = ListDocument(state, only: state.everything)
   }
 
@@ -141,11 +143,15 @@ enum Sample {
   ]
 
   static let state: State = {
-    var state = State(netnsCookie: 1, bootID: "boot")
-    state.serial = 1
-    state.mappings = mappings.map(\.1)
-    state.chains = RuleChange.adding(state.batch(1).rules, to: [], layout, serial: 1).chains
-    return state
+    var wanted = Wanted(holder: "abcdef02")
+    wanted.mappings = mappings.map(\.1)
+    let host = HostFacts(
+      layout: layout,
+      interfaces: Interfaces([]),
+      firewall: FirewallFacts(variant: "nf_tables", hasIPv6: true)
+    )
+    let empty = State(netnsCookie: 1, bootID: "boot")
+    return (try? Plan.making(wanted, in: empty, on: host))?.next ?? empty
   }()
 
   static let traffic = NativeTraffic.all(
@@ -156,24 +162,18 @@ enum Sample {
 
   /// What its rules are, and what goes with them.
   static let wanted = ExpectedRules(state)
-  static let removal = Release.plan(state.everything, everything: true, state).1.change
+  static let removal = Plan.releasing(state.everything, everything: true, from: state).removal.change
 
   private static func mapping(_ backend: String) -> Mapping {
-    var mapping = Mapping(
-      id: "abcdef01",
+    let host = PortRange(first: 8080, count: 10) ?? .unknown
+    let ports = PortRange(first: 80, count: 10) ?? .unknown
+    let pair = PortPair(
       transport: .tcp,
       hostIP: .every,
-      hostPort: 8080,
-      hostPortEnd: 8089,
+      hostPorts: host,
       backendIP: IPAddress(backend) ?? .anyV4,
-      backendPort: 80,
-      backendPortEnd: 89,
-      nat: true,
-      proxy: true,
-      holder: "abcdef02"
+      backendPorts: ports
     )
-    mapping.rules = layout.rules(for: mapping)
-    mapping.serial = 1
-    return mapping
+    return Mapping(id: "abcdef01", pair: pair, delivery: Delivery(rules: true, nat: true, proxy: true))
   }
 }

@@ -2,42 +2,41 @@ import Testing
 
 @testable import portmap
 
-/// The control protocol of the background process, and the leases in it.
+/// The control protocol of the background process, and the holdings in it.
 @Suite struct HolderMessageTests {
-  private func leases() throws -> [Holding] {
+  private func holdings() throws -> [Holding] {
     var random = SeededGenerator(seed: 9)
-    var leases: [Holding] = []
-    for number in 0..<40 {
+    return try (0..<40).map { number in
       let mapping = try Samples.mapping(number: number, using: &random)
-      var lease = Holding(
-        id: mapping.id,
-        transport: mapping.transport,
-        hostIP: mapping.hostIP,
-        ports: mapping.hostPorts
-      )
-      if !number.isMultiple(of: 3) {
-        lease.backend = Holding.Backend(
-          ip: mapping.backendIP,
-          firstPort: mapping.backendPort,
-          proxy: .random(using: &random),
-          nat: .random(using: &random),
-          rules: .random(using: &random),
-          masquerade: .random(using: &random),
-          proxyProtocol: [nil, .v1, .v2].randomElement(using: &random) ?? nil
+      if number.isMultiple(of: 3) {
+        return .reservation(
+          Reservation(
+            id: mapping.id,
+            transport: mapping.transport,
+            hostIP: mapping.hostIP,
+            port: mapping.hostPorts.first,
+            isLent: .random(using: &random)
+          )
         )
       }
-      leases.append(lease)
+      let delivery = Delivery(
+        rules: .random(using: &random),
+        nat: .random(using: &random),
+        proxy: .random(using: &random),
+        masquerade: .random(using: &random),
+        proxyProtocol: [nil, .v1, .v2].randomElement(using: &random) ?? nil
+      )
+      return .mapping(Mapping(id: mapping.id, pair: mapping.pair, delivery: delivery))
     }
-    return leases
   }
 
   private func messages() throws -> [HolderMessage] {
-    let leases = try leases()
-    let parts = leases.map { HolderMessage.Part(lease: $0, offset: $0.ports.first, count: 253) }
+    let holdings = try holdings()
+    let parts = holdings.map { HolderMessage.Part(holding: $0, offset: $0.ports.first, count: 253) }
     return [
-      .hold(parts), .hold([]), .begin, .take(lease: "a0000001"), .release(leases: leases.map(\.id)),
-      .release(leases: []), .describe, .done, .sockets(remaining: 0), .sockets(remaining: .max),
-      .described(leases),
+      .hold(parts), .hold([]), .begin, .take(id: "a0000001"), .release(ids: holdings.map(\.id)),
+      .release(ids: []), .describe, .done, .sockets(remaining: 0), .sockets(remaining: .max),
+      .described(holdings),
       .described([]), .refused,
     ]
   }
@@ -81,19 +80,20 @@ import Testing
   }
 
   @Test func longestMessagesFit() throws {
-    let lease = try #require(try leases().first { $0.backend != nil })
-    let part = HolderMessage.Part(lease: lease, offset: 0, count: 1)
+    let holding = try #require(try holdings().first { $0.isProxied })
+    let part = HolderMessage.Part(holding: holding, offset: 0, count: 1)
     let many = Array(repeating: part, count: UnixSocket.descriptorsPerMessage)
     #expect(HolderMessage.hold(many).bytes.count <= UnixSocket.longestMessage)
-    let described = HolderMessage.described(Array(repeating: lease, count: HolderMessage.leasesPerMessage))
+    let described = HolderMessage.described(
+      Array(repeating: holding, count: HolderMessage.holdingsPerMessage)
+    )
     #expect(described.bytes.count <= UnixSocket.longestMessage)
   }
 
   @Test func rangesAreChecked() throws {
-    var lease = try #require(try leases().first)
-    lease.backend = nil
+    let holding = try #require(try holdings().first)
     var writer = ByteWriter()
-    lease.encode(to: &writer)
+    holding.encode(to: &writer)
     // The ports stand behind id (8), transport (1) and address (17).
     var bytes = writer.bytes
     bytes.replaceSubrange(26..<30, with: [0, 2, 0, 1])

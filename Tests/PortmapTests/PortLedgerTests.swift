@@ -12,8 +12,7 @@ import Testing
       id: "b0000001",
       transport: .udp,
       hostIP: .every,
-      port: 53,
-      holder: "c0000001"
+      port: 53
     )
     let ledger = PortLedger(
       mappings: [
@@ -69,7 +68,8 @@ import Testing
     PortAllocator(
       ledger: PortLedger(mappings: mappings, reservations: reservations),
       reservedPorts: reserved,
-      takeOver: takeOver,
+      isForTaking: { _ in takeOver != nil },
+      takeOver: { try #require(try takeOver?($0)) },
       cursors: cursors,
       isPreview: isPreview
     )
@@ -209,7 +209,7 @@ import Testing
 
   @Test func reservedPortOfTheSameAddressIsTakenOver() throws {
     func reservation(_ host: HostAddress) -> Reservation {
-      Reservation(id: "b0000001", transport: .tcp, hostIP: host, port: 20000, holder: "c0000001")
+      Reservation(id: "b0000001", transport: .tcp, hostIP: host, port: 20000)
     }
     let socket = try PortSocket.reserve(.tcp, host, 20000)
     var asked: [String] = []
@@ -219,7 +219,7 @@ import Testing
     }
     let held = try same.hold(request(.exactly(try range("20000-20001")), width: 2))
     #expect(asked == ["b0000001"])
-    #expect(held.taken.map(\.id) == ["b0000001"])
+    #expect(held.taken.map(\.reservation.id) == ["b0000001"])
     #expect(held.sockets[0].sockets.count == 2)
     #expect(held.sockets[0].sockets[0] === socket)
 

@@ -17,42 +17,19 @@ import Testing
       }
     }
 
-    /// Installs what one call needs: the rules of a bridge, or a mapping with what it shares.
-    mutating func install(_ rules: [Rule], _ layout: ChainLayout) throws {
-      let change = RuleChange.adding(rules, to: state.chains, layout, serial: state.serial)
-      try apply(change, removing: false)
-      state.chains += change.chains
+    /// Carries out the rules of a plan, as a transaction does.
+    mutating func carryOut(_ plan: Plan) throws {
+      try apply(plan.making.change, removing: false)
+      try apply(plan.removal.change, removing: true)
+      state = plan.next
     }
 
-    mutating func bring(_ bridge: BridgeRecord, _ layout: ChainLayout) throws {
-      state.serial += 1
-      var bridge = bridge
-      bridge.rules = layout.rules(forBridge: bridge.name, bridge.subnet)
-      bridge.serial = state.serial
-      state.bridges.append(bridge)
-      try install(bridge.rules, layout)
+    mutating func make(_ wanted: Wanted) throws {
+      try carryOut(.making(wanted, in: state, on: Samples.host))
     }
 
-    mutating func map(_ mapping: Mapping, _ layout: ChainLayout) throws {
-      state.serial += 1
-      var mapping = mapping
-      mapping.serial = state.serial
-      var shared: [Rule] = []
-      for key in mapping.sharedKeys where !state.shared.contains(where: { $0.key == key }) {
-        let rules =
-          key.hasPrefix("forward")
-          ? layout.forwarding(to: mapping.backendIP, from: nil) : layout.replies(from: mapping.backendIP)
-        state.shared.append(SharedRules(key: key, rules: rules, serial: state.serial))
-        shared += rules
-      }
-      state.mappings.append(mapping)
-      try install(shared + mapping.rules, layout)
-    }
-
-    mutating func release(_ match: Selection, everything: Bool) throws {
-      let (after, intent) = Release.plan(match, everything: everything, state)
-      try apply(intent.change, removing: true)
-      state = after
+    mutating func release(_ selection: Selection, everything: Bool = false) throws {
+      try carryOut(.releasing(selection, everything: everything, from: state))
     }
 
     /// Whether every rule of the state stands once, and every chain of it is there and no other, its rules in the
@@ -85,20 +62,24 @@ import Testing
       let hasBridge = Bool.random(using: &random)
       if hasBridge {
         let subnet = try Samples.subnet("10.0.0.1/24")
-        try host.bring(BridgeRecord(name: "portmap0", subnet: subnet, isOwn: true), layout)
+        var wanted = Wanted(holder: "")
+        wanted.bridges = [BridgeRecord(name: "portmap0", subnet: subnet, isOwn: true)]
+        try host.make(wanted)
       }
       for number in 0..<Int.random(in: 1...12, using: &random) {
         if Int.random(in: 0...3, using: &random) == 0,
           let gone = host.state.mappings.randomElement(using: &random)
         {
-          try host.release(Selection(mappings: [gone.id]), everything: false)
+          try host.release(Selection(mappings: [gone.id]))
         }
-        try host.map(try Samples.mapping(number: number, using: &random), layout)
+        var wanted = Wanted(holder: "c0000001")
+        wanted.mappings = [try Samples.mapping(number: number, using: &random)]
+        try host.make(wanted)
         host.check()
       }
       while let gone = host.state.mappings.randomElement(using: &random) {
         let other = host.state.mappings.randomElement(using: &random)
-        try host.release(Selection(mappings: [gone.id, other?.id ?? gone.id]), everything: false)
+        try host.release(Selection(mappings: [gone.id, other?.id ?? gone.id]))
         host.check()
       }
       #expect(host.state.shared.isEmpty)
@@ -107,7 +88,7 @@ import Testing
         try host.release(host.state.everything, everything: true)
       }
       #expect(host.state.chains.isEmpty)
-      #expect(host.state.firewallBackend == nil)
+      #expect(host.state.firewallVariant == nil)
       #expect(host.tables == untouched)
     }
   }
@@ -116,15 +97,18 @@ import Testing
     var random = SeededGenerator(seed: 7)
     var host = Host()
     let untouched = host.tables
-    for number in 0..<30 { try host.map(try Samples.mapping(number: number, using: &random), layout) }
+    var wanted = Wanted(holder: "c0000001")
+    wanted.mappings = try (0..<30).map { try Samples.mapping(number: $0, using: &random) }
+    try host.make(wanted)
+    host.check()
     try host.release(host.state.everything, everything: true)
-    #expect(host.state.rules.isEmpty && host.state.chains.isEmpty && host.state.isEmpty)
+    #expect(host.state.rules.isEmpty && host.state.chains.isEmpty && host.state.mappings.isEmpty)
     #expect(host.tables == untouched)
   }
 
   /// After somebody has flushed or doubled rules, what is there is still taken away.
   @Test func removalOfWhatIsPresent() throws {
-    let mapping = try Samples.mapping("a0000001", "8080:80", proxy: false)
+    let mapping = try Samples.record("a0000001", "8080:80", proxy: false)
     let install = RuleChange.adding(mapping.rules, to: [], layout, serial: 1)
     let removal = RuleChange.removing(mapping.rules, from: install.chains, remaining: [])
     let untouched = RestoreModel()
@@ -146,37 +130,138 @@ import Testing
     #expect(removal.present(in: untouched.saved, .v4).isEmpty)
   }
 
-  @Test func releasePlanNamesWhatEnds() throws {
-    var state = State(netnsCookie: 1, bootID: "boot")
-    let one = try Samples.mapping("a0000001", "8080:80")
-    var two = try Samples.mapping("a0000002", "8081:80/udp")
-    two.holder = "c0000002"
-    state.mappings = [one, two]
-    state.reservations = [
-      Reservation(id: "b0000001", transport: .tcp, hostIP: .every, port: 9000, holder: "c0000001")
+  /// What a plan makes is what undoing it takes away, to the letter.
+  @Test func undoingTakesAwayWhatIsMade() throws {
+    var random = SeededGenerator(seed: 11)
+    for _ in 0..<40 {
+      var host = Host()
+      var wanted = Wanted(holder: "c0000001")
+      wanted.mappings = [try Samples.mapping(number: 0, using: &random)]
+      try host.make(wanted)
+      let before = host.tables
+      wanted.mappings = try (1..<4).map { try Samples.mapping(number: $0, using: &random) }
+      let plan = try Plan.making(wanted, in: host.state, on: Samples.host)
+      try host.apply(plan.making.change, removing: false)
+      try host.apply(plan.making.undoing(variant: "nf_tables").change, removing: true)
+      #expect(host.tables == before)
+    }
+  }
+}
+
+/// What a plan says besides rules.
+@Suite struct PlanTests {
+  private let web = "172.16.42.2"
+
+  private func state(_ wanted: Wanted) throws -> State {
+    try Plan.making(wanted, in: State(netnsCookie: 1, bootID: "boot"), on: Samples.host).next
+  }
+
+  private func reservation(_ port: UInt16, _ id: String) -> Reservation {
+    Reservation(id: id, transport: .tcp, hostIP: .every, port: port)
+  }
+
+  @Test func mappingsAreHeldAndRecorded() throws {
+    var wanted = Wanted(holder: "c0000001")
+    wanted.mappings = [
+      try Samples.mapping("a0000001", "8080:80"), try Samples.mapping("a0000002", "53:53/udp"),
     ]
-    let (after, intent) = Release.plan(Selection(mappings: ["a0000001"]), everything: false, state)
+    let plan = try Plan.making(wanted, in: State(netnsCookie: 1, bootID: "boot"), on: Samples.host)
+    #expect(plan.making.holdings == wanted.mappings.map { .mapping($0) })
+    #expect(plan.next.mappings.map(\.holder) == ["c0000001", "c0000001"])
+    #expect(plan.making.forwarding == [.v4])
+    #expect(plan.making.flows == wanted.mappings.map(\.flows))
+    #expect(plan.next.firewallVariant == "nf_tables")
+    #expect(plan.making.undoing(variant: "nf_tables").holders == ["c0000001"])
+    #expect(plan.removal.isEmpty)
+  }
+
+  @Test func withoutIPv6ThereAreNoRulesForIt() throws {
+    var wanted = Wanted(holder: "c0000001")
+    wanted.mappings = [try Samples.mapping("a0000001", "8080:80")]
+    var host = Samples.host
+    host.firewall = FirewallFacts(variant: "legacy", hasIPv6: false)
+    let plan = try Plan.making(wanted, in: State(netnsCookie: 1, bootID: "boot"), on: host)
+    #expect(plan.making.change.families == [.v4])
+    #expect(plan.next.saidNoIPv6 && plan.notices.count == 1)
+    wanted.mappings = [try Samples.mapping("a0000002", "8081:80", to: "2001:db8::2")]
+    #expect(throws: OperationError.self) { try Plan.making(wanted, in: plan.next, on: host) }
+  }
+
+  @Test func takingOverEndsWhoHoldsNothingMore() throws {
+    var wanted = Wanted(holder: "c0000001")
+    wanted.reservations = [reservation(8080, "b0000001"), reservation(9090, "b0000002")]
+    var before = try state(wanted)
+    before.holders = [HolderRecord(id: "c0000001", process: ProcessIdentity(pid: 1, startTime: 1))]
+    var next = Wanted(holder: "c0000002")
+    next.mappings = [try Samples.mapping("a0000001", "8080:80")]
+    next.takenOver = [before.reservations[0]]
+    let one = try Plan.making(next, in: before, on: Samples.host)
+    let reference = HoldingReference(holder: "c0000001", id: "b0000001")
+    #expect(one.removal.holdings == [reference] && one.removal.holders.isEmpty)
+    #expect(one.making.undoing(variant: nil).restored == [reference])
+    #expect(one.next.reservations == [before.reservations[1]])
+    next.takenOver = before.reservations
+    let both = try Plan.making(next, in: before, on: Samples.host)
+    #expect(both.removal.holdings.isEmpty && both.removal.holders == ["c0000001"])
+    #expect(both.next.holders.isEmpty)
+  }
+
+  @Test func holdingAgainEndsTheFormerProcess() throws {
+    var wanted = Wanted(holder: "c0000001")
+    wanted.reservations = [reservation(8080, "b0000001"), reservation(9090, "b0000002")]
+    let before = try state(wanted)
+    let some = Plan.holdingAgain([.reservation(wanted.reservations[0])], by: "c0000002", in: before)
+    #expect(some.removal.holders.isEmpty)
+    #expect(some.next.reservations.map(\.holder) == ["c0000002", "c0000001"])
+    let all = Plan.holdingAgain(wanted.reservations.map { .reservation($0) }, by: "c0000002", in: before)
+    #expect(all.removal.holders == ["c0000001"])
+  }
+
+  @Test func releaseNamesWhatEnds() throws {
+    var wanted = Wanted(holder: "c0000001")
+    wanted.mappings = [try Samples.mapping("a0000001", "8080:80")]
+    wanted.reservations = [reservation(9000, "b0000001")]
+    let before = try state(wanted)
+    let plan = Plan.releasing(Selection(mappings: ["a0000001"]), from: before)
     // Its process still holds the reservation: it only lets go.
-    #expect(intent.leases == [HoldingReference(holder: "c0000001", lease: "a0000001")])
-    #expect(intent.holders.isEmpty)
-    #expect(intent.flows == [FlowFilter(transport: .tcp, hostIP: .every, first: 8080, last: 8080)])
-    #expect(after.mappings == [two])
-    #expect(after.reservations == state.reservations)
+    #expect(plan.removal.holdings == [HoldingReference(holder: "c0000001", id: "a0000001")])
+    #expect(plan.removal.holders.isEmpty)
+    #expect(plan.removal.flows == [FlowFilter(transport: .tcp, hostIP: .every, first: 8080, last: 8080)])
+    #expect(plan.next.mappings.isEmpty && plan.next.reservations == before.reservations)
+    #expect(plan.making.isEmpty)
   }
 
   @Test func implicitAddressGoesWithItsLastMapping() throws {
     let ip = try Samples.address("10.0.0.2")
-    var state = State(netnsCookie: 1, bootID: "boot")
-    state.bridges = [BridgeRecord(name: "portmap0", subnet: try Samples.subnet("10.0.0.1/24"), isOwn: true)]
-    state.addresses = [AllocatedAddress(ip: ip, bridge: "portmap0", isImplicit: true)]
-    state.mappings = [try Samples.mapping("a0000001", "8080:80"), try Samples.mapping("a0000002", "8081:80")]
-    let (first, _) = Release.plan(Selection(mappings: ["a0000001"]), everything: false, state)
-    #expect(first.addresses == state.addresses)
-    let (second, intent) = Release.plan(Selection(mappings: ["a0000002"]), everything: false, first)
-    #expect(second.addresses.isEmpty)
-    #expect(second.bridges.first?.freed == [ip])
-    #expect(intent.links.isEmpty)
-    let (last, end) = Release.plan(second.everything, everything: true, second)
-    #expect(last.bridges.isEmpty && end.links == ["portmap0"])
+    var wanted = Wanted(holder: "c0000001")
+    wanted.bridges = [BridgeRecord(name: "portmap0", subnet: try Samples.subnet("10.0.0.1/24"), isOwn: true)]
+    wanted.addresses = [AllocatedAddress(ip: ip, bridge: "portmap0", isImplicit: true)]
+    wanted.mappings = [
+      try Samples.mapping("a0000001", "8080:80"), try Samples.mapping("a0000002", "8081:80"),
+    ]
+    let before = try state(wanted)
+    let first = Plan.releasing(Selection(mappings: ["a0000001"]), from: before)
+    #expect(first.next.addresses == wanted.addresses)
+    let second = Plan.releasing(Selection(mappings: ["a0000002"]), from: first.next)
+    #expect(second.next.addresses.isEmpty)
+    #expect(second.next.bridges.first?.freed == [ip])
+    #expect(second.removal.links.isEmpty)
+    let last = Plan.releasing(second.next.everything, everything: true, from: second.next)
+    #expect(last.next.bridges.isEmpty && last.removal.links == ["portmap0"])
+  }
+
+  /// A removal that had to wait takes nothing away that was made again since.
+  @Test func aLateRemovalSparesWhatIsNeeded() throws {
+    var wanted = Wanted(holder: "c0000001")
+    wanted.mappings = [try Samples.mapping("a0000001", "8080:80")]
+    let plan = try Plan.making(wanted, in: State(netnsCookie: 1, bootID: "boot"), on: Samples.host)
+    let removal = plan.making.undoing(variant: "nf_tables")
+    #expect(removal.sparing(State(netnsCookie: 1, bootID: "boot")) == removal)
+    wanted.mappings = [try Samples.mapping("a0000002", "8081:80")]
+    let since = try state(wanted)
+    let spared = removal.sparing(since)
+    // The chains and the backend's rules are in use again; the first mapping's own rules are not.
+    #expect(spared.change.chains.isEmpty)
+    #expect(spared.change.rules == plan.next.mappings[0].rules)
   }
 }

@@ -7,11 +7,11 @@ import Testing
   private let layout = ChainLayout(tag: "")
 
   /// What a mapping needs, with what it shares: the backend's network is 10.0.0.0/24 where it is in there.
-  private func rules(_ mapping: Mapping) throws -> [Rule] {
+  private func rules(_ mapping: MappingRecord) throws -> [Rule] {
     let subnet = try Samples.subnet("10.0.0.1/24")
     let near = subnet.contains(mapping.backendIP) ? subnet : nil
-    return mapping.rules + (mapping.nat ? layout.forwarding(to: mapping.backendIP, from: near) : [])
-      + (mapping.proxy ? layout.replies(from: mapping.backendIP) : [])
+    return mapping.rules + (mapping.delivery.nat ? layout.forwarding(to: mapping.backendIP, from: near) : [])
+      + (mapping.delivery.proxy ? layout.replies(from: mapping.backendIP) : [])
   }
 
   private func chains(_ rules: [Rule]) -> [Chain] {
@@ -62,7 +62,7 @@ import Testing
 
   @Test func oneMapping() throws {
     let change = RuleChange.adding(
-      try rules(Samples.mapping("a0000001", "8080:80")),
+      try rules(Samples.record("a0000001", "8080:80")),
       to: [],
       layout,
       serial: 1
@@ -73,7 +73,7 @@ import Testing
   }
 
   @Test func itsRemoval() throws {
-    let rules = try rules(Samples.mapping("a0000001", "8080:80"))
+    let rules = try rules(Samples.record("a0000001", "8080:80"))
     var change = RuleChange.removing(rules, from: chains(rules), remaining: [])
     change.chains.sort { $0.name < $1.name }
     #expect(
@@ -104,8 +104,8 @@ import Testing
 
   /// The second mapping to a backend adds its own rule alone, in a block that is there already.
   @Test func sharedBackend() throws {
-    let first = try rules(Samples.mapping("a0000001", "8080:80"))
-    let second = try Samples.mapping("a0000002", "8081:81")
+    let first = try rules(Samples.record("a0000001", "8080:80"))
+    let second = try Samples.record("a0000002", "8081:81")
     let change = RuleChange.adding(second.rules, to: chains(first), layout, serial: 2)
     #expect(
       change.installText(.v4) == """
@@ -135,9 +135,9 @@ import Testing
   }
 
   @Test func otherBlockOfTheSameProtocol() throws {
-    let first = try rules(Samples.mapping("a0000001", "8080:80"))
+    let first = try rules(Samples.record("a0000001", "8080:80"))
     let change = RuleChange.adding(
-      try Samples.mapping("a0000002", "65535:80", proxy: false).rules,
+      try Samples.record("a0000002", "65535:80", proxy: false).rules,
       to: chains(first),
       layout,
       serial: 2
@@ -164,7 +164,7 @@ import Testing
   )
     throws -> [String]
   {
-    try Samples.mapping("a0000001", spec, to: backend, masquerade: masquerade, proxy: proxy).rules.map(\.text)
+    try Samples.record("a0000001", spec, to: backend, masquerade: masquerade, proxy: proxy).rules.map(\.text)
   }
 
   private let mark = "-m comment --comment \"portmap:a0000001\""
@@ -176,7 +176,7 @@ import Testing
         "4 nat -I PORTMAP-UDP -p udp -m udp --dport 8190:8195 \(mark) -j DNAT --to-destination 10.0.0.2"
       ]
     )
-    let rules = try Samples.mapping("a0000001", "8190-8195:8190-8195/udp", proxy: false).rules
+    let rules = try Samples.record("a0000001", "8190-8195:8190-8195/udp", proxy: false).rules
     let text = RuleChange.adding(rules, to: [], layout, serial: 1).installText(.v4)
     #expect(text.contains("\n-I PORTMAP-UDP 1 -p udp -m udp --dport 8190:8195 "))
     #expect(!text.contains(" -g "))

@@ -4,36 +4,64 @@ import Testing
 
 /// Mappings to test with.
 enum Samples {
-  /// What `map SPEC --to BACKEND` would record, its rules included, with the default chains.
+  /// What `map SPEC --to BACKEND` would ask the planner for.
   static func mapping(
     _ id: String,
     _ text: String,
     to backend: String = "10.0.0.2",
     masquerade: Bool = false,
-    proxy: Bool = true
+    proxy: Bool = true,
+    proxyProtocol: ProxyProtocol? = nil,
+    scope: ProcessIdentity? = nil
   ) throws -> Mapping {
     let spec = try PortSpec(text)
     let ip = try #require(IPAddress(backend))
     guard case .fixed(let host) = spec.frontend else {
       throw SpecError(text: text, expected: "fixed ports")
     }
-    var mapping = Mapping(
-      id: id,
+    let pair = PortPair(
       transport: spec.transports.transports[0],
       hostIP: spec.hostAddress,
-      hostPort: host.first,
-      hostPortEnd: host.last,
+      hostPorts: host,
       backendIP: ip,
-      backendPort: spec.backend.first,
-      backendPortEnd: spec.backend.last,
-      nat: !spec.hostAddress.isLoopback && spec.hostAddress.families.contains(ip.family),
+      backendPorts: spec.backend
+    )
+    let isLoopback = spec.hostAddress.isLoopback
+    let delivery = Delivery(
+      rules: !isLoopback,
+      nat: !isLoopback && spec.hostAddress.families.contains(ip.family),
       proxy: proxy,
       masquerade: masquerade,
-      holder: "c0000001"
+      proxyProtocol: proxyProtocol
     )
-    if !spec.hostAddress.isLoopback { mapping.rules = ChainLayout(tag: "").rules(for: mapping) }
-    return mapping
+    return Mapping(id: id, pair: pair, delivery: delivery, scope: scope)
   }
+
+  /// What the state records of it, its rules included, with the default chains.
+  static func record(
+    _ id: String,
+    _ text: String,
+    to backend: String = "10.0.0.2",
+    masquerade: Bool = false,
+    proxy: Bool = true
+  ) throws -> MappingRecord {
+    record(try mapping(id, text, to: backend, masquerade: masquerade, proxy: proxy))
+  }
+
+  static func record(_ mapping: Mapping) -> MappingRecord {
+    MappingRecord(
+      mapping: mapping,
+      holder: "c0000001",
+      rules: mapping.delivery.rules ? ChainLayout(tag: "").rules(for: mapping) : []
+    )
+  }
+
+  /// A host with both families and no interfaces that matter.
+  static let host = HostFacts(
+    layout: ChainLayout(tag: ""),
+    interfaces: Interfaces([]),
+    firewall: FirewallFacts(variant: "nf_tables", hasIPv6: true)
+  )
 
   /// The `number`th of some mappings that do not get into each other's way.
   static func mapping(number: Int, using random: inout SeededGenerator) throws -> Mapping {

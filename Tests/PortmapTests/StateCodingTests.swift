@@ -19,11 +19,12 @@ import Testing
   private func sample() throws -> State {
     var random = SeededGenerator(seed: 8)
     var state = State(netnsCookie: .max, bootID: "11111111-2222-3333-4444-555555555555")
-    for number in 0..<20 { state.mappings.append(try Samples.mapping(number: number, using: &random)) }
+    for number in 0..<20 {
+      state.mappings.append(Samples.record(try Samples.mapping(number: number, using: &random)))
+    }
     state.mappings[3].status = .broken
-    state.mappings[4].proxyProtocol = .v2
     state.cursors = ["tcp": 49200, "udp": 65535]
-    state.firewallBackend = "nf_tables"
+    state.firewallVariant = "nf_tables"
     state.saidNoIPv6 = true
     state.serial = 7
     let subnet = try Samples.subnet("172.16.42.1/24")
@@ -38,23 +39,31 @@ import Testing
       AllocatedAddress(ip: try Samples.address("172.16.42.4"), bridge: "portmap0", isImplicit: true),
     ]
     state.reservations = [
-      Reservation(id: "b0000001", transport: .sctp, hostIP: .every, port: 1, holder: "c0000001", lent: true)
+      ReservationRecord(
+        reservation: Reservation(id: "b0000001", transport: .sctp, hostIP: .every, port: 1, isLent: true),
+        holder: "c0000001"
+      )
     ]
     let process = try #require(ProcessIdentity(pid: getpid()))
-    state.mappings[5].scope = process
+    state.mappings.append(
+      Samples.record(try Samples.mapping("a00000ff", "9:9", proxyProtocol: .v2, scope: process))
+    )
     state.holders = [HolderRecord(id: "c0000001", process: process)]
     let change = RuleChange.adding(state.rules, to: [], ChainLayout(tag: ""), serial: 1)
     state.chains = change.chains
     state.shared = [
-      SharedRules(key: "replies 10.0.0.2", rules: ChainLayout(tag: "").replies(from: ip), serial: 1)
+      SharedRules(purpose: .replies(from: ip), rules: ChainLayout(tag: "").replies(from: ip), serial: 1)
     ]
     state.intent = Removal(
       change: change,
       holders: ["c0000001"],
-      leases: [HoldingReference(holder: "c0000001", lease: "a0000001")],
+      holdings: [HoldingReference(holder: "c0000001", id: "a0000001")],
       links: ["portmap0"],
-      flows: [FlowFilter(transport: .udp, hostIP: .one(ip), first: 1, last: 65535)]
+      flows: [FlowFilter(transport: .udp, hostIP: .one(ip), first: 1, last: 65535)],
+      restored: [HoldingReference(holder: "c0000001", id: "b0000001")]
     )
+    state.waiting = [Removal(holders: ["c0000002"]), Removal(links: ["pm-a0000009"])]
+    state.rulesGeneration = 4711
     return state
   }
 

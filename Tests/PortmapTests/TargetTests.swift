@@ -48,57 +48,60 @@ import Testing
     var random = SeededGenerator(seed: 2)
     var state = State(netnsCookie: 1, bootID: "boot")
     for number in 0..<60 {
-      state.mappings.append(try Samples.mapping(number: number, using: &random))
+      state.mappings.append(Samples.record(try Samples.mapping(number: number, using: &random)))
     }
     for mapping in state.mappings {
       let twins = state.mappings.filter {
         $0.transport == mapping.transport && $0.hostPorts == mapping.hostPorts
           && (mapping.hostIP == .every || $0.hostIP == mapping.hostIP)
       }
-      #expect(state.match(try Target(mapping.target)).mappings == Set(twins.map(\.id)))
-      #expect(state.match(try Target(mapping.description)).mappings == [mapping.id])
-      #expect(state.match(try Target(mapping.id)).mappings == [mapping.id])
+      #expect(state.selection([try Target(mapping.mapping.pair.target)]).mappings == Set(twins.map(\.id)))
+      #expect(state.selection([try Target("\(mapping.mapping)")]).mappings == [mapping.id])
+      #expect(state.selection([try Target(mapping.id)]).mappings == [mapping.id])
     }
   }
 
   @Test func portInsideARangeIsNoTarget() throws {
     var state = State(netnsCookie: 1, bootID: "boot")
-    state.mappings = [try Samples.mapping("a0000001", "8000-8010:80-90")]
+    state.mappings = [try Samples.record("a0000001", "8000-8010:80-90")]
     for text in ["8005", "8000", "8000-8009", "8000-8010/udp", "127.0.0.1:8000-8010", "8000-8010:81-91"] {
-      #expect(state.match(try Target(text)).isEmpty, "\(text)")
+      #expect(state.selection([try Target(text)]).isEmpty, "\(text)")
     }
     for text in ["8000-8010", "8000-8010:80-90", "8000-8010->10.0.0.2:80-90"] {
-      #expect(state.match(try Target(text)).mappings == ["a0000001"], "\(text)")
+      #expect(state.selection([try Target(text)]).mappings == ["a0000001"], "\(text)")
     }
   }
 
   @Test func portWithoutAnAddressIsOnWhateverAddress() throws {
     var state = State(netnsCookie: 1, bootID: "boot")
     state.mappings = [
-      try Samples.mapping("a0000001", "127.0.0.1:8080:80"), try Samples.mapping("a0000002", "[::1]:8080:80"),
-      try Samples.mapping("a0000003", "8080:80/udp"),
+      try Samples.record("a0000001", "127.0.0.1:8080:80"), try Samples.record("a0000002", "[::1]:8080:80"),
+      try Samples.record("a0000003", "8080:80/udp"),
     ]
     state.reservations = [
-      Reservation(id: "b0000001", transport: .tcp, hostIP: .every, port: 9000, holder: "c0000001")
+      ReservationRecord(
+        reservation: Reservation(id: "b0000001", transport: .tcp, hostIP: .every, port: 9000),
+        holder: "c0000001"
+      )
     ]
-    #expect(state.match(try Target("8080")).mappings == ["a0000001", "a0000002"])
-    #expect(state.match(try Target("127.0.0.1:8080")).mappings == ["a0000001"])
-    #expect(state.match(try Target("8080/tcp+udp")).mappings == ["a0000001", "a0000002", "a0000003"])
-    #expect(state.match(try Target("9000")).reservations == ["b0000001"])
-    #expect(state.match(try Target("9000/udp")).isEmpty)
+    #expect(state.selection([try Target("8080")]).mappings == ["a0000001", "a0000002"])
+    #expect(state.selection([try Target("127.0.0.1:8080")]).mappings == ["a0000001"])
+    #expect(state.selection([try Target("8080/tcp+udp")]).mappings == ["a0000001", "a0000002", "a0000003"])
+    #expect(state.selection([try Target("9000")]).reservations == ["b0000001"])
+    #expect(state.selection([try Target("9000/udp")]).isEmpty)
   }
 
   @Test func addressesAndNames() throws {
     let ip = try #require(IPAddress("172.16.42.2"))
     var state = State(netnsCookie: 1, bootID: "boot")
-    state.mappings = [try Samples.mapping("a0000001", "8080:80", to: "172.16.42.2")]
+    state.mappings = [try Samples.record("a0000001", "8080:80", to: "172.16.42.2")]
     state.addresses = [AllocatedAddress(ip: ip, bridge: "portmap0", name: "web")]
     for text in ["172.16.42.2", "web"] {
-      let match = state.match(try Target(text))
+      let match = state.selection([try Target(text)])
       #expect(match.addresses == [ip])
       #expect(match.mappings == ["a0000001"])
     }
-    #expect(state.match(try Target("172.16.42.3")).isEmpty)
+    #expect(state.selection([try Target("172.16.42.3")]).isEmpty)
   }
 
   @Test func absenceIsSaidInTheWordsOfTheContract() throws {

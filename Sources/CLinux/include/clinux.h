@@ -4,6 +4,7 @@
 #ifndef CLINUX_H
 #define CLINUX_H
 
+#include <linux/capability.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stddef.h>
@@ -39,6 +40,8 @@ int clinux_pidfd_send_signal(int pidfd, int signal);
 /// Attaches a classic BPF program that returns 0 for every packet: the socket receives nothing.
 int clinux_attach_drop_filter(int fd);
 int clinux_detach_filter(int fd);
+/// 1 when the socket has a filter, 0 when not (SO_GET_FILTER, socket(7)).
+int clinux_has_filter(int fd);
 
 /// The cookie of the calling process's network namespace (SO_NETNS_COOKIE), 0 and errno on failure.
 uint64_t clinux_netns_cookie(void);

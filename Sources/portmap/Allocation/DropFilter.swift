@@ -28,6 +28,14 @@ enum DropFilter {
     }
   }
 
+  /// Whether a socket drops what arrives.
+  static func isAttached(to socket: Descriptor) -> Bool {
+    if clinux_has_filter(socket.raw) == 1 { return true }
+    var hops: Int32 = 0
+    var length = socklen_t(MemoryLayout<Int32>.size)
+    return getsockopt(socket.raw, Int32(IPPROTO_IP), ipMinTTL, &hops, &length) == 0 && hops == 255
+  }
+
   /// An IPv6 socket may be a dual-stack one: both options are set on it.
   private static func demandHops(_ count: Int32, of socket: Descriptor, _ family: IPAddress.Family)
     throws(SystemError)

@@ -23,8 +23,9 @@ struct HeldPorts {
   let ports: PortRange
   /// One list for each address and transport, the addresses outermost; a socket a port in each.
   let sockets: [(host: HostAddress, transport: Transport, sockets: [Descriptor])]
-  /// The reservations that were taken over; whoever holds them has to let go in the end.
-  let taken: [Reservation]
+  /// The reservations that are taken over, each with its socket but in a preview; whoever holds them has to let go in
+  /// the end.
+  let taken: [(reservation: Reservation, socket: Descriptor?)]
 }
 
 enum AllocationError: Error {
@@ -44,8 +45,10 @@ struct PortAllocator {
   let ledger: PortLedger
   /// Ports that are never chosen by themselves.
   let reservedPorts: [PortRange]
-  /// Fetches the socket of a reservation from its holder; nil where reservations are not for the taking.
-  let takeOver: ((Reservation) throws -> Descriptor)?
+  /// Whether a reservation's port may be taken over.
+  let isForTaking: (Reservation) -> Bool
+  /// Fetches the socket of such a reservation from whoever holds it.
+  let takeOver: (Reservation) throws -> Descriptor
   /// The last port that was given out by itself, by transport.
   var cursors: [String: UInt16]
   /// Whether nothing is to be held: conflicts with what portmap has given out are found, ports are not chosen.
@@ -78,15 +81,16 @@ struct PortAllocator {
   /// Holds ports that somebody named, reserved ones of the same address by taking them over.
   private func take(_ ports: PortRange, _ request: PortRequest) throws -> HeldPorts {
     var held: [(HostAddress, Transport, [Descriptor])] = []
-    var taken: [Reservation] = []
+    var taken: [(Reservation, Descriptor?)] = []
     for host in request.hosts {
       for transport in request.transports {
         var sockets: [Descriptor] = []
         for port in ports.ports {
           switch ledger.owner(transport, host, port) {
-          case .reservation(let reservation)? where reservation.hostIP == host && takeOver != nil:
-            taken.append(reservation)
-            if !isPreview, let socket = try takeOver?(reservation) { sockets.append(socket) }
+          case .reservation(let reservation)? where reservation.hostIP == host && isForTaking(reservation):
+            let socket = isPreview ? nil : try takeOver(reservation)
+            taken.append((reservation, socket))
+            if let socket { sockets.append(socket) }
           case let owner?:
             throw AllocationError.given(port: name(host, port, transport), owner: owner)
           case nil where isPreview: break

@@ -50,7 +50,7 @@ extension PortLedger.Owner: CustomStringConvertible {
   var description: String {
     switch self {
     case .mapping(let mapping): "already mapped as \(mapping), id \(mapping.id)"
-    case .reservation(let reservation): "already reserved as \(reservation.target), id \(reservation.id)"
+    case .reservation(let reservation): "already reserved as \(reservation), id \(reservation.id)"
     }
   }
 }

@@ -48,6 +48,48 @@ enum PortSocket {
     return false
   }
 
+  /// Reserves all ports of a holding, as its reservation or mapping wants them.
+  static func reserveAll(_ holding: Holding) throws(SystemError) -> [Descriptor] {
+    var sockets: [Descriptor] = []
+    for port in holding.ports.ports {
+      let socket = try reserve(holding.transport, holding.hostIP, port)
+      if holding.isLent { try lend(socket) }
+      sockets.append(socket)
+    }
+    return sockets
+  }
+
+  /// What is wrong with the socket of a reservation, on which nobody is to be answered; nil where nothing is.
+  static func flaw(of socket: Descriptor, _ reservation: Reservation) -> SocketFlaw? {
+    if reservation.transport.isConnectionOriented, isListening(socket) == reservation.isLent {
+      return reservation.isLent ? .listening : .notListening
+    }
+    return DropFilter.isAttached(to: socket) ? nil : .answering
+  }
+
+  /// Puts the socket of a reservation back behind its filter; a lent one stops listening, any other listens.
+  static func restore(_ socket: Descriptor, _ reservation: Reservation) throws(SystemError) {
+    guard let flaw = flaw(of: socket, reservation) else { return }
+    let family: IPAddress.Family = try SocketAddress.local(of: socket)?.ip.family ?? .v6
+    if !DropFilter.isAttached(to: socket) { try DropFilter.attach(to: socket, family) }
+    switch flaw {
+    case .listening: try lend(socket)
+    case .notListening: try syscall("listen", about: "\(reservation)") { listen(socket.raw, backlog) }
+    case .answering: if reservation.transport.isConnectionOriented { hangUp(on: socket) }
+    }
+  }
+
+  /// Closes connections that were made while a socket had no filter, and that nobody has accepted.
+  private static func hangUp(on socket: Descriptor) {
+    while let raw = try? nonblocking("accept", { accept(socket.raw, nil, nil) }) { close(raw) }
+  }
+
+  private static func isListening(_ socket: Descriptor) -> Bool {
+    var value: Int32 = 0
+    var length = socklen_t(MemoryLayout<Int32>.size)
+    return getsockopt(socket.raw, SOL_SOCKET, SO_ACCEPTCONN, &value, &length) == 0 && value != 0
+  }
+
   private static func make(
     _ transport: Transport,
     _ family: IPAddress.Family,
@@ -117,4 +159,14 @@ enum PortSocket {
       setsockopt(socket.raw, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
     }
   }
+}
+
+/// What is wrong with the socket of a reserved port.
+enum SocketFlaw: Equatable {
+  /// It has no filter: handshakes complete.
+  case answering
+  /// It listens although it is lent, so that its server cannot.
+  case listening
+  /// It does not listen, so that somebody else could.
+  case notListening
 }

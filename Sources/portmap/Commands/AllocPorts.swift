@@ -1,127 +1,105 @@
-import Glibc
-
 /// `portmap alloc` for ports.
 enum AllocPortsCommand {
   static func run(_ arguments: ParsedArguments, _ context: Context) throws {
-    let options = try AllocPortsOptions(arguments, context)
+    let request = try AllocRequest(arguments, context)
     let task =
       arguments.operands.isEmpty ? "reserve a port" : "reserve \(arguments.operands.joined(separator: " "))"
     try Failure.wrapping(task) {
-      if let command = arguments.command, !context.dryRun { return try run(command, options, context) }
-      let workspace = try Workspace.open(context)
-      let draft = Draft(workspace)
-      let reserved = try reserve(options, workspace, draft)
-      reserved.forEach { $0.add(to: draft, lent: options.lend) }
-      let ids = Set(draft.leases.map(\.lease.id))
+      if let command = arguments.command, !context.dryRun { return try run(command, request, context) }
+      let workspace = try Workspace.open(context.setting, waiting: .left)
+      let reserver = Reserver(request, workspace)
+      let held = try reserver.hold()
+      let (plan, sockets) = try reserver.plan(held)
       func report(_ state: State) throws {
-        if context.json {
-          try Output.json(
-            state.reservations.filter { ids.contains($0.id) }.map { ReservationDocument($0, state) }
-          )
-        } else {
-          try Output.lines(reserved.map { "\($0.held.ports)" })
-        }
+        guard context.json else { return try Output.lines(held.ports.map { "\($0.ports)" }) }
+        let made = state.reservations.suffix(sockets.byHolding.count)
+        try Output.json(made.map { ReservationDocument($0, state) })
       }
-      if context.dryRun {
-        return context.json ? try report(draft.next) : try Output.lines(draft.preview.lines)
+      guard !context.dryRun else {
+        return context.json ? try report(plan.next) : try Output.lines(Preview(plan).lines)
       }
-      try draft.apply(report: report)
+      try Transaction(plan, workspace, sockets: sockets).carryOut(report: report)
     }
   }
 
   /// Reserves ports for as long as a command runs, hands it their sockets unless they are lent, and ends as it does.
-  private static func run(_ command: [String], _ options: AllocPortsOptions, _ context: Context) throws {
+  private static func run(_ command: [String], _ request: AllocRequest, _ context: Context) throws {
     // The ports are held by this process first: their numbers are part of the command's environment.
-    let workspace = try Workspace.open(context)
-    let draft = Draft(workspace)
-    let reserved = try reserve(options, workspace, draft)
-    let sockets = options.lend ? [] : reserved.flatMap(\.sockets)
-    let scoped = Scoped(command: command, context: context)
-    let status = try scoped.run(variables: variables(reserved, options), sockets: sockets) { process in
-      draft.scope = process
-      let ids = reserved.flatMap { $0.add(to: draft, lent: options.lend, isHeldByCommand: !options.lend) }
-      try draft.apply { _ in }
-      for socket in sockets { try DropFilter.detach(from: socket) }
-      workspace.close()
-      var match = Selection()
-      match.reservations = Set(ids)
-      return match
+    let workspace = try Workspace.open(context.setting, waiting: .left)
+    let reserver = Reserver(request, workspace)
+    let held = try reserver.hold()
+    let passedOn = request.lend ? [] : held.sockets
+    let scope = CommandScope(command: command, environment: context.environment, setting: context.setting)
+    let status = try scope.run(variables: variables(held, request), sockets: passedOn) { process in
+      defer { workspace.close() }
+      let (plan, sockets) = try reserver.plan(held, scope: process, isHeldByCommand: !request.lend)
+      try Transaction(plan, workspace, sockets: sockets).carryOut()
+      for socket in passedOn { try DropFilter.detach(from: socket) }
+      return Selection(reservations: Set(sockets.byHolding.keys))
     }
     throw CommandEnded(status: status)
   }
 
   /// What tells the command its ports, the sockets in the manner of sd_listen_fds(3).
-  private static func variables(_ reserved: [ReservedPort], _ options: AllocPortsOptions) -> [String: String]
-  {
-    let numbers = reserved.map { "\($0.held.ports)" }
+  private static func variables(_ held: Reserver.Result, _ request: AllocRequest) -> [String: String] {
+    let numbers = held.ports.map { "\($0.ports)" }
     var variables = ["PORT": numbers.first ?? "", "PORTMAP_PORTS": numbers.joined(separator: " ")]
-    if !options.lend {
-      let names = reserved.flatMap { port in
-        port.held.sockets.map { "\($0.transport.rawValue)-\(port.held.ports)" }
+    if !request.lend {
+      let names = held.ports.flatMap { port in
+        port.sockets.map { "\($0.transport.rawValue)-\(port.ports)" }
       }
       variables["LISTEN_FDS"] = "\(names.count)"
       variables["LISTEN_FDNAMES"] = names.joined(separator: ":")
     }
     return variables
   }
-
-  /// Holds the ports, those that somebody named first: the others must not be chosen from among them.
-  ///
-  /// - Returns: The ports in the order of the operands.
-  private static func reserve(
-    _ options: AllocPortsOptions,
-    _ workspace: Workspace,
-    _ draft: Draft
-  ) throws -> [ReservedPort] {
-    try DescriptorLimit.makeRoom(
-      for: options.specs.count * options.count * max(2, options.hostAddresses.count * 2)
-    )
-    var allocator = PortAllocator(
-      ledger: PortLedger(mappings: workspace.state.mappings, reservations: workspace.state.reservations),
-      reservedPorts: PortAllocator.reservedPorts(),
-      takeOver: nil,
-      cursors: workspace.state.cursors,
-      isPreview: workspace.isPreview
-    )
-    var ports: [Int: [ReservedPort]] = [:]
-    for isNamed in [true, false] {
-      for (index, spec) in options.specs.enumerated() where (spec.ports?.isSingle ?? false) == isNamed {
-        for _ in 0..<options.count {
-          let held = try allocator.hold(options.request(spec))
-          if options.lend { try held.sockets.flatMap(\.sockets).forEach(PortSocket.lend) }
-          ports[index, default: []].append(ReservedPort(held: held))
-        }
-      }
-    }
-    draft.next.cursors = allocator.cursors
-    return ports.keys.sorted().flatMap { ports[$0] ?? [] }
-  }
 }
 
-/// One port that alloc has chosen, on all its addresses and for all its transports.
-private struct ReservedPort {
-  let held: HeldPorts
+/// The options and operands of `alloc` for ports.
+extension AllocRequest {
+  init(_ arguments: ParsedArguments, _ context: Context) throws {
+    for option in ["--name", "--bridge", "--subnet"] where arguments.has(option) {
+      throw Failure.usage("\(option) goes with --ip or --netns")
+    }
+    let operands = try arguments.operands.map { text throws(SpecError) in try ReservationSpec(text) }
+    self.init(
+      specs: operands.isEmpty ? [ReservationSpec(any: .one(.tcp))] : operands,
+      count: try Self.count(arguments),
+      hostAddresses: try arguments.hostAddresses(),
+      range: try arguments.portRange(context),
+      lend: arguments.has("--lend")
+    )
+    if lend, specs.contains(where: { $0.transports != .one(.tcp) }) {
+      throw Failure.usage("--lend is for tcp: other transports cannot be bound twice")
+    }
+    for (spec, text) in zip(operands, arguments.operands) {
+      if !hostAddresses.isEmpty, spec.hostAddress != .every {
+        throw Failure.usage("--host-ip is for ports without an address, not for '\(text)'")
+      }
+      if count > 1, spec.ports?.isSingle ?? false {
+        throw Failure.usage("'\(text)' is one port: --count \(count) needs a range, or 0")
+      }
+    }
+    try checkOverlaps(arguments.operands)
+  }
 
-  var sockets: [Descriptor] { held.sockets.flatMap(\.sockets) }
+  private static func count(_ arguments: ParsedArguments) throws(Failure) -> Int {
+    guard let text = arguments.value("--count") else { return 1 }
+    guard let count = PortRange.port(text[...]), count > 0 else {
+      throw .usage("invalid count '\(text)': expected a number from 1 on")
+    }
+    return Int(count)
+  }
 
-  /// Records the reservations, and has the call's background process hold the sockets unless the command does.
-  ///
-  /// - Returns: Their ids.
-  @discardableResult
-  func add(to draft: Draft, lent: Bool, isHeldByCommand: Bool = false) -> [String] {
-    held.sockets.map { host, transport, sockets in
-      let reservation = Reservation(
-        id: draft.newID(),
-        transport: transport,
-        hostIP: host,
-        port: held.ports.first,
-        holder: isHeldByCommand ? "" : draft.holderID,
-        lent: lent,
-        scope: draft.scope
-      )
-      draft.next.reservations.append(reservation)
-      if !isHeldByCommand { draft.leases.append((reservation.lease, sockets)) }
-      return reservation.id
+  private func checkOverlaps(_ texts: [String]) throws(Failure) {
+    var seen: [(ReservationSpec, String)] = []
+    for (spec, text) in zip(specs, texts) where spec.ports?.isSingle ?? false {
+      let clash = seen.first { other, _ in
+        other.ports == spec.ports && other.hostAddress.overlaps(spec.hostAddress)
+          && !Set(other.transports.transports).isDisjoint(with: spec.transports.transports)
+      }
+      if let clash { throw .usage("'\(clash.1)' and '\(text)' need the same host port") }
+      seen.append((spec, text))
     }
   }
 }

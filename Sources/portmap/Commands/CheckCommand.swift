@@ -1,28 +1,37 @@
-/// `portmap check`: says where the state and what is there differ, and changes nothing.
+/// `portmap check`: says where the state and what exists differ, and changes nothing.
 enum CheckCommand {
   static func run(_ arguments: ParsedArguments, _ context: Context) throws {
-    if let operand = arguments.operands.first { throw Failure.usage("check takes no operand ('\(operand)')") }
-    let problems = try Failure.wrapping("check") { try find(context) }
+    let targets = try arguments.operands.map { text throws(SpecError) in try Target(text) }
+    let (found, missing) = try Failure.wrapping("check") { try find(targets, context) }
+    let (notes, differences) = (found.filter(\.isNote), found.filter { !$0.isNote })
     if context.json {
-      try Output.json(problems)
+      try Output.json(found.map(DifferenceDocument.init))
     } else if !context.quiet {
-      try Output.lines(problems.map { "\($0.subject): \($0.problem)" })
+      for note in notes { context.say("note: \(note)") }
+      try Output.lines(differences.map(\.description))
     }
-    if !problems.isEmpty {
-      throw Failure(
-        .failed,
-        "\(problems.count) difference\(problems.count == 1 ? "" : "s")",
-        hint: "portmap repair"
-      )
+    guard missing.isEmpty else {
+      throw Failure(.nothingMatched, missing.map(\.absence).joined(separator: "; "))
     }
+    guard !differences.isEmpty else { return }
+    throw Failure(
+      .failed,
+      "\(differences.count) difference\(differences.count == 1 ? "" : "s")",
+      hint: "portmap repair"
+    )
   }
 
-  private static func find(_ context: Context) throws -> [Problem] {
-    guard try StateFolder.open(context.statePath) != nil || NetAdmin.isHeld else { return [] }
-    let workspace = try Workspace.inspect(context)
-    guard workspace.state.intent == nil else {
-      return [Problem(subject: "state", problem: "a command died before it was done")]
+  private static func find(_ targets: [Target], _ context: Context) throws -> (
+    [Difference], missing: [Target]
+  ) {
+    guard try StateFolder.open(context.setting.statePath) != nil || Capability.mayAdministerNetwork else {
+      return ([], targets)
     }
-    return try Inspection(workspace: workspace).problems()
+    let workspace = try Workspace.inspect(context.setting)
+    let differences = try Inspection(workspace).differences()
+    guard !targets.isEmpty else { return (differences, []) }
+    let selection = workspace.state.selection(targets)
+    let concerned = differences.filter { $0.concerns(selection, in: workspace.state) }
+    return (concerned, targets.filter { workspace.state.selection([$0]).isEmpty })
   }
 }

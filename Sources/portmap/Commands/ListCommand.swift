@@ -3,38 +3,34 @@ enum ListCommand {
   static func run(_ arguments: ParsedArguments, _ context: Context) throws {
     let targets = try arguments.operands.map { text throws(SpecError) in try Target(text) }
     try Failure.wrapping("list") {
-      let folder = try StateFolder.open(context.statePath)
+      let folder = try StateFolder.open(context.setting.statePath)
       let state = try folder.map { folder in
         var file = StateFile(folder: folder)
         return try file.read()
       }
-      let match = targets.reduce(into: Selection()) { match, target in
-        if let state { match.formUnion(state.match(target)) }
-      }
       if let state {
-        try show(
-          ListDocument(state, only: targets.isEmpty ? state.everything : match),
-          state,
-          match: targets.isEmpty ? state.everything : match,
-          context
-        )
+        let selection = targets.isEmpty ? state.everything : state.selection(targets)
+        try show(ListDocument(state, only: selection), state, selection, context)
       } else if context.json {
         try Output.json(ListDocument(addresses: [], mappings: [], reservations: []))
       }
-      let missing = targets.filter { state?.match($0).isEmpty ?? true }
+      let missing = targets.filter { state?.selection([$0]).isEmpty ?? true }
       guard missing.isEmpty else {
         throw Failure(.nothingMatched, missing.map(\.absence).joined(separator: "; "))
       }
     }
   }
 
-  private static func show(_ document: ListDocument, _ state: State, match: Selection, _ context: Context)
-    throws
-  {
+  private static func show(
+    _ document: ListDocument,
+    _ state: State,
+    _ selection: Selection,
+    _ context: Context
+  ) throws {
     if context.json { return try Output.json(document) }
-    let mappings = state.mappings.filter { match.mappings.contains($0.id) }
-    let reservations = state.reservations.filter { match.reservations.contains($0.id) }
-    let addresses = state.addresses.filter { match.addresses.contains($0.ip) }
+    let mappings = state.mappings.filter { selection.mappings.contains($0.id) }
+    let reservations = state.reservations.filter { selection.reservations.contains($0.id) }
+    let addresses = state.addresses.filter { selection.addresses.contains($0.ip) }
     if context.quiet {
       return try Output.lines(
         mappings.map(\.id) + reservations.map(\.id) + addresses.map { $0.name ?? "\($0.ip)" }
@@ -42,10 +38,12 @@ enum ListCommand {
     }
     var rows: [[String]] = []
     for mapping in mappings {
-      let way = mapping.status == .broken ? "broken" : mapping.way
-      rows.append([mapping.description, way, mapping.id])
+      let way = mapping.status == .broken ? "broken" : mapping.delivery.way
+      rows.append(["\(mapping.mapping)", way, mapping.id])
     }
-    for reservation in reservations { rows.append([reservation.target, "reserved", reservation.id]) }
+    for reservation in reservations {
+      rows.append(["\(reservation.reservation)", "reserved", reservation.id])
+    }
     if !rows.isEmpty { try Output.table([["PORT", "BY", "ID"]] + rows) }
     guard !addresses.isEmpty else { return }
     if !rows.isEmpty { try Output.lines([""]) }
@@ -55,8 +53,8 @@ enum ListCommand {
   }
 }
 
-extension Mapping {
-  /// How packets get there.
+extension Delivery {
+  /// How packets get there, in a word.
   fileprivate var way: String {
     switch (nat, proxy) {
     case (true, true): "nat, proxy"
@@ -67,10 +65,12 @@ extension Mapping {
 }
 
 extension ListDocument {
-  init(_ state: State, only match: Selection) {
-    addresses = state.addresses.filter { match.addresses.contains($0.ip) }.map { AddressDocument($0, state) }
-    mappings = state.mappings.filter { match.mappings.contains($0.id) }.map { MappingDocument($0, state) }
-    reservations = state.reservations.filter { match.reservations.contains($0.id) }
+  init(_ state: State, only selection: Selection) {
+    addresses = state.addresses.filter { selection.addresses.contains($0.ip) }.map {
+      AddressDocument($0, state)
+    }
+    mappings = state.mappings.filter { selection.mappings.contains($0.id) }.map { MappingDocument($0, state) }
+    reservations = state.reservations.filter { selection.reservations.contains($0.id) }
       .map { ReservationDocument($0, state) }
   }
 }

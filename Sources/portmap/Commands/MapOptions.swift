@@ -1,18 +1,5 @@
-/// The options and operands of `map`, checked as far as that can be done without looking at anything.
-struct MapOptions {
-  enum Mode {
-    case full, noProxy, proxyOnly
-  }
-
-  let specs: [PortSpec]
-  let mode: Mode
-  let hostAddresses: [HostAddress]
-  let to: String?
-  let bridge: String?
-  let range: PortRange
-  let masquerade: Bool
-  let proxyProtocol: ProxyProtocol?
-
+/// The options and operands of `map`, checked as far as that can be done without looking at the host.
+extension MapRequest {
   init(_ arguments: ParsedArguments, _ context: Context) throws {
     guard !arguments.operands.isEmpty else {
       throw Failure.usage("map needs a spec", hint: "portmap map 8080:80")
@@ -23,18 +10,18 @@ struct MapOptions {
         hint: "the backend goes with --to"
       )
     }
-    specs = try arguments.operands.map { text throws(SpecError) in try PortSpec(text) }
+    let specs = try arguments.operands.map { text throws(SpecError) in try PortSpec(text) }
     let noProxy = arguments.has("--no-proxy")
     let proxyOnly = arguments.has("--proxy-only")
     if noProxy, proxyOnly { throw Failure.usage("--no-proxy and --proxy-only exclude each other") }
-    mode = noProxy ? .noProxy : proxyOnly ? .proxyOnly : .full
-    masquerade = arguments.has("--masquerade")
+    let mode: Mode = noProxy ? .noProxy : proxyOnly ? .proxyOnly : .full
+    let masquerade = arguments.has("--masquerade")
     if masquerade, proxyOnly {
       throw Failure.usage(
         "--masquerade and --proxy-only exclude each other: a proxy's traffic is the host's own"
       )
     }
-    proxyProtocol = try arguments.proxyProtocol()
+    let proxyProtocol = try arguments.proxyProtocol()
     if proxyProtocol != nil {
       guard proxyOnly else {
         throw Failure.usage("--proxy-protocol needs --proxy-only: no receiver may have to guess")
@@ -43,11 +30,11 @@ struct MapOptions {
         throw Failure.usage("--proxy-protocol is for tcp alone")
       }
     }
-    hostAddresses = try arguments.hostAddresses()
+    let hostAddresses = try arguments.hostAddresses()
     if !hostAddresses.isEmpty, let spec = specs.firstIndex(where: { $0.hostAddress != .every }) {
       throw Failure.usage("--host-ip is for specs without an address, not for '\(arguments.operands[spec])'")
     }
-    to = arguments.value("--to") ?? context.variable("PORTMAP_TO")
+    let to = arguments.value("--to") ?? context.variable("PORTMAP_TO")
     let source = arguments.has("--to") ? "--to" : "PORTMAP_TO"
     if to != nil, arguments.has("--bridge") {
       throw Failure.usage("--bridge is where an address is taken from, and \(source) names one already")
@@ -57,14 +44,18 @@ struct MapOptions {
         "invalid backend '\(to)' for \(source): expected a unicast address, or the name of an address or a namespace"
       )
     }
-    bridge = try arguments.bridge(context)
-    range = try arguments.portRange(context)
+    self.init(
+      specs: specs,
+      mode: mode,
+      hostAddresses: hostAddresses,
+      to: to,
+      bridge: try arguments.bridge(context),
+      range: try arguments.portRange(context),
+      masquerade: masquerade,
+      proxyProtocol: proxyProtocol
+    )
     try checkOverlaps(arguments.operands)
     try checkModes(arguments.operands)
-  }
-
-  func hosts(of spec: PortSpec) -> [HostAddress] {
-    hostAddresses.isEmpty || spec.hostAddress != .every ? [spec.hostAddress] : hostAddresses
   }
 
   /// No two specs may need the same host port.
@@ -96,50 +87,5 @@ struct MapOptions {
         "'\(text)': a loopback address is reached through the proxy alone, which --no-proxy leaves out"
       )
     }
-  }
-}
-
-/// Options that several commands have.
-extension ParsedArguments {
-  func hostAddresses() throws(Failure) -> [HostAddress] {
-    var addresses: [HostAddress] = []
-    for text in all("--host-ip") {
-      guard let address = SpecText.hostAddress(text) else {
-        throw .usage("invalid address '\(text)' for --host-ip: expected a unicast IPv4 or IPv6 address")
-      }
-      guard !addresses.contains(where: { $0.overlaps(.one(address)) }) else {
-        throw .usage("--host-ip \(text) is among the addresses already")
-      }
-      addresses.append(.one(address))
-    }
-    return addresses
-  }
-
-  func proxyProtocol() throws(Failure) -> ProxyProtocol? {
-    guard let text = value("--proxy-protocol") else { return nil }
-    guard let version = ProxyProtocol(rawValue: text) else {
-      throw .usage("invalid version '\(text)' for --proxy-protocol: expected v1 or v2")
-    }
-    return version
-  }
-
-  func portRange(_ context: Context) throws(Failure) -> PortRange {
-    let option = value("--range")
-    guard let text = option ?? context.variable("PORTMAP_RANGE") else { return .automatic }
-    guard let range = PortRange(text[...]) else {
-      let name = option == nil ? "PORTMAP_RANGE" : "--range"
-      throw .usage("invalid range '\(text)' for \(name): expected FIRST-LAST within 1-65535")
-    }
-    return range
-  }
-
-  func bridge(_ context: Context) throws(Failure) -> String? {
-    let option = value("--bridge")
-    guard let name = option ?? context.variable("PORTMAP_BRIDGE") else { return nil }
-    guard Identifier.isName(name) || Identifier.isID(name) else {
-      let source = option == nil ? "PORTMAP_BRIDGE" : "--bridge"
-      throw .usage("invalid name '\(name)' for \(source): expected the name of a bridge")
-    }
-    return name
   }
 }

@@ -130,7 +130,8 @@ private struct ProxyOptions {
     var allocator = PortAllocator(
       ledger: PortLedger(mappings: [], reservations: []),
       reservedPorts: PortAllocator.reservedPorts(),
-      takeOver: nil,
+      isForTaking: { _ in false },
+      takeOver: { throw AllocationError.given(port: "\($0)", owner: .reservation($0)) },
       cursors: [:]
     )
     var frontends: [(Descriptor, ProxyRoute)] = []

@@ -1,16 +1,15 @@
-/// `portmap repair`: makes what is there agree with the state, and says what it did.
+/// `portmap repair`: makes what exists agree with the state, and says what it did.
 enum RepairCommand {
   static func run(_ arguments: ParsedArguments, _ context: Context) throws {
     if let operand = arguments.operands.first {
       throw Failure.usage("repair takes no operand ('\(operand)')")
     }
-    if context.dryRun { return try Failure.wrapping("repair") { try preview(context) } }
     try Failure.wrapping("repair") {
-      let (workspace, salvaged) = try Salvage.open(context)
-      var repair = Repair(workspace: workspace)
-      repair.done += salvaged
+      if context.dryRun { return try preview(context) }
+      let (workspace, salvaged) = try Salvage.open(context.setting)
+      var repair = Repair(workspace)
       repair.everything()
-      try show(repair.done, context)
+      try show(salvaged + repair.done, context)
       for failure in repair.failures { context.say(Failure(failure, doing: "repair everything").message) }
       guard repair.failures.isEmpty else {
         throw Failure(.failed, "\(repair.failures.count) of the differences could not be mended")
@@ -20,28 +19,24 @@ enum RepairCommand {
 
   /// Prints each difference as a comment, and the rules that would be put in order; or what `check` would.
   private static func preview(_ context: Context) throws {
-    let workspace = try Workspace.open(context)
-    let inspection = Inspection(workspace: workspace)
-    let problems = try inspection.problems()
-    if context.json { return try Output.json(problems) }
-    let rules = NetAdmin.isHeld ? try rules(inspection, workspace.firewall()) : []
-    try Output.lines(problems.map { "# \($0.subject): \($0.problem)" } + rules)
+    let workspace = try Workspace.open(context.setting)
+    let differences = try Inspection(workspace).differences()
+    if context.json { return try Output.json(differences.map(DifferenceDocument.init)) }
+    try Output.lines(differences.map { "# \($0)" } + rules(differences, workspace))
   }
 
-  private static func rules(_ inspection: Inspection, _ firewall: Firewall) throws -> [String] {
-    var lines: [String] = []
-    for family in IPAddress.Family.allCases where firewall.isInstalled && firewall.serves(family) {
-      let text = try inspection.comparison(family, firewall).0.repairText
-      if !text.isEmpty { lines.append(firewall.shown(family, text)) }
+  private static func rules(_ differences: [Difference], _ workspace: Workspace) throws -> [String] {
+    try IPAddress.Family.allCases.filter { family in differences.contains { $0.isOfRules(family) } }.map {
+      family in
+      try workspace.firewall().shown(family, RuleInspection(workspace).comparison(family).repairText)
     }
-    return lines
   }
 
-  private static func show(_ lines: [String], _ context: Context) throws {
+  private static func show(_ done: [Mended], _ context: Context) throws {
     if context.json {
-      try Output.json(lines.map { ["done": $0] })
+      try Output.json(done.map { ["done": $0.description] })
     } else if !context.quiet {
-      try Output.lines(lines)
+      try Output.lines(done.map(\.description))
     }
   }
 }

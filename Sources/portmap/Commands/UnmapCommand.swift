@@ -11,45 +11,36 @@ enum UnmapCommand {
     }
     try Failure.wrapping("unmap \(all ? "everything" : arguments.operands.prefix(3).joined(separator: " "))")
     {
-      let workspace = try Workspace.open(context)
-      let (match, missing) = try find(targets, all: all, in: workspace.state)
-      let release = Release(match, everything: all, workspace: workspace)
+      let workspace = try Workspace.open(context.setting)
+      let (selection, missing) = find(targets.map(\.target), all: all, in: workspace.state)
+      let plan = Plan.releasing(selection, everything: all, from: workspace.state)
       if context.json {
-        try Output.json(ListDocument(release.before, only: match))
+        try Output.json(ListDocument(plan.before, only: selection))
       } else if context.dryRun {
-        try Output.lines(release.preview.lines)
+        try Output.lines(Preview(plan).lines)
       }
-      if !context.dryRun { try release.carryOut() }
+      if !context.dryRun { try Transaction(plan, workspace).carryOut() }
       guard missing.isEmpty || arguments.has("--if-exists") else {
         throw Failure(.nothingMatched, missing.joined(separator: "; "))
       }
     }
   }
 
-  private static func find(
-    _ targets: [(text: String, target: Target)],
-    all: Bool,
-    in state: State
-  ) throws -> (Selection, missing: [String]) {
+  private static func find(_ targets: [Target], all: Bool, in state: State) -> (Selection, missing: [String])
+  {
     if all { return (state.everything, []) }
-    var match = Selection()
-    var missing: [String] = []
-    for (_, target) in targets {
-      let found = state.match(target)
-      match.formUnion(found)
-      missing += state.absences(of: target, in: found)
-    }
-    return (match, missing)
+    return (state.selection(targets), targets.flatMap { state.absences(of: $0) })
   }
 }
 
 extension State {
   /// What a target named that is nowhere, in words: all of it, or one of its transports.
-  fileprivate func absences(of target: Target, in match: Selection) -> [String] {
-    guard !match.isEmpty else { return [target.absence] }
+  fileprivate func absences(of target: Target) -> [String] {
+    let selection = selection([target])
+    guard !selection.isEmpty else { return [target.absence] }
     let found =
-      mappings.filter { match.mappings.contains($0.id) }.map(\.transport)
-      + reservations.filter { match.reservations.contains($0.id) }.map(\.transport)
+      mappings.filter { selection.mappings.contains($0.id) }.map(\.transport)
+      + reservations.filter { selection.reservations.contains($0.id) }.map(\.transport)
     return target.transports.filter { !found.contains($0) }.map { target.absence(of: [$0]) }
   }
 }

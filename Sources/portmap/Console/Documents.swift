@@ -25,13 +25,13 @@ struct MappingDocument: Encodable {
     self.protocol = pair.transport
   }
 
-  init(_ mapping: Mapping, _ state: State) {
-    self.init(mapping.pair)
-    id = mapping.id
-    nat = mapping.nat
-    pid = state.holder(mapping.holder)?.process.pid ?? 0
-    proxy = mapping.proxy
-    status = mapping.status.rawValue
+  init(_ record: MappingRecord, _ state: State) {
+    self.init(record.mapping.pair)
+    id = record.mapping.id
+    nat = record.mapping.delivery.nat
+    pid = state.holder(record.holder)?.process.pid ?? 0
+    proxy = record.mapping.delivery.proxy
+    status = record.status.rawValue
   }
 }
 
@@ -42,7 +42,7 @@ struct ReservationDocument: Encodable {
   let port: UInt16
   let `protocol`: Transport
 
-  init(_ reservation: Reservation, _ state: State) {
+  init(_ reservation: ReservationRecord, _ state: State) {
     hostIP = reservation.hostIP
     id = reservation.id
     pid = state.holder(reservation.holder)?.process.pid ?? reservation.scope?.pid ?? 0
@@ -60,21 +60,35 @@ struct AddressDocument: Encodable {
   let portMapping: [String: [String: String]]
   let prefixLength: Int?
 
-  init(_ lease: AllocatedAddress, _ state: State) {
-    let bridge = state.bridge(lease.bridge)
-    self.bridge = lease.bridge
+  init(_ address: AllocatedAddress, _ state: State) {
+    let bridge = state.bridge(address.bridge)
+    self.bridge = address.bridge
     gateway = bridge?.subnet.address
-    ip = lease.ip
-    name = lease.name ?? ""
+    ip = address.ip
+    name = address.name ?? ""
     prefixLength = bridge?.subnet.prefixLength
     var ports: [String: [String: String]] = ["Tcp": [:], "Udp": [:]]
-    for mapping in state.mappings where mapping.backendIP == lease.ip {
+    for mapping in state.mappings where mapping.backendIP == address.ip {
       let key = mapping.transport.rawValue.prefix(1).uppercased() + mapping.transport.rawValue.dropFirst()
       for (hostPort, backendPort) in zip(mapping.hostPorts.ports, mapping.backendPorts.ports) {
         ports[key, default: [:]]["\(backendPort)"] = "\(hostPort)"
       }
     }
     portMapping = ports
+  }
+}
+
+/// A difference, or a note where nothing has to be mended.
+struct DifferenceDocument: Encodable {
+  /// Present, and true, for a note.
+  private(set) var note: Bool?
+  let problem: String
+  let subject: String
+
+  init(_ difference: Difference) {
+    note = difference.isNote ? true : nil
+    problem = difference.problem
+    subject = difference.subject
   }
 }
 

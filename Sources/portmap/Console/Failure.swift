@@ -81,12 +81,7 @@ struct Failure: Error {
         "\(cannot): it needs \(error.needed) open files; the limit is \(error.hardLimit)",
         hint: "raise it with ulimit -Hn \(error.needed)"
       )
-    case FirewallError.backendChanged(let from, let to):
-      self.init(
-        .failed,
-        "\(cannot): the rules that are there were made with iptables (\(from)), but iptables is now (\(to))",
-        hint: "switch iptables back, or move the rules with portmap repair"
-      )
+    case let error as OperationError: self.init(error, cannot)
     default: self.init(.failed, "\(cannot): \(error)")
     }
   }
@@ -146,6 +141,63 @@ struct Failure: Error {
     }
   }
 
+  private init(_ error: OperationError, _ cannot: String) {
+    switch error {
+    case .notPermitted(.rules):
+      self.init(
+        .notPermitted,
+        "mapping with rules needs CAP_NET_ADMIN",
+        hint: "run it as root, or use --proxy-only with --to, which touches no rule"
+      )
+    case .notPermitted(.addresses):
+      self.init(.notPermitted, "an address of a bridge network needs CAP_NET_ADMIN", hint: "run it as root")
+    case .nameTaken(let name, let address):
+      self.init(.conflict, "the name '\(name)' is \(address)'s already")
+    case .noFreeAddress(let bridge, let subnet):
+      self.init(.conflict, "all addresses of \(bridge) (\(subnet.networkDescription)) are taken")
+    case .otherSubnet(let bridge, let subnet, let wanted):
+      self.init(.failed, "bridge \(bridge) has the network \(subnet.networkDescription), not \(wanted)")
+    case .unknownBackend(let name):
+      self.init(
+        .failed,
+        "'\(name)' is neither an allocated address nor a network namespace",
+        hint: "portmap list shows the addresses, ip netns the namespaces; host names are not looked up"
+      )
+    case .namespaceWithoutAddress(let name):
+      self.init(
+        .failed,
+        "network namespace \(name) has no address",
+        hint: "portmap alloc --netns \(name) gives it one"
+      )
+    case .backendIsHost(let address):
+      self.init(
+        .failed,
+        "\(address) is this host's own address, not a backend's",
+        hint: "a service of the host itself is reached with --to 127.0.0.1 or --proxy-only"
+      )
+    case .backendIsNetwork(let address, let subnet):
+      self.init(
+        .failed,
+        "\(address) is no backend's address: it means the whole of \(subnet.networkDescription)"
+      )
+    case .noHostAddress(let address): self.init(.failed, "\(address) is no address of this host")
+    case .ownBackend(let address, let ports):
+      self = .usage("\(address) port \(ports) would be its own backend")
+    case .needsProxy(let host, let backend):
+      self = .usage(
+        "\(host) and \(backend) are of different families: that needs the proxy, which --no-proxy leaves out"
+      )
+    case .noIPv6Rules(let address):
+      self.init(.failed, "\(address): this host cannot make rules for IPv6 (ip6tables-restore)")
+    case .variantChanged(let from, let to):
+      self.init(
+        .failed,
+        "\(cannot): the rules that exist were made with iptables (\(from)), but iptables is now (\(to))",
+        hint: "switch iptables back, or move the rules with portmap repair"
+      )
+    }
+  }
+
   private init(_ error: NetworkError, _ cannot: String) {
     switch error {
     case .noSuchBridge(let name): self.init(.failed, "\(cannot): there is no bridge \(name)")
@@ -160,8 +212,11 @@ struct Failure: Error {
         "\(cannot): every range for a bridge overlaps a route",
         hint: "name one with --subnet"
       )
-    case .subnetTaken(let subnet, let route):
-      self.init(.conflict, "\(cannot): \(subnet) overlaps the route to \(route.networkDescription)")
+    case .subnetTaken(let subnet, let network):
+      self.init(
+        .conflict,
+        "\(cannot): \(subnet.networkDescription) is the network of an interface (\(network)), or contains it"
+      )
     case .unreadable(let command): self.init(.failed, "\(cannot): the output of '\(command)' makes no sense")
     }
   }

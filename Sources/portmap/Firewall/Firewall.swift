@@ -1,12 +1,6 @@
 import CLinux
 import Glibc
 
-/// What keeps rules from being made.
-enum FirewallError: Error {
-  /// The rules that are there were made with the other kind of iptables.
-  case backendChanged(from: String, to: String)
-}
-
 /// Runs iptables-restore and iptables-save, and their IPv6 twins.
 ///
 /// Each gets the namespace's lock as its standard input: the lock is free only when it has ended too, even where
@@ -25,9 +19,9 @@ struct Firewall {
   }
 
   /// The same with one kind of iptables, whichever `iptables` is.
-  func of(backend: String) -> Firewall {
+  func of(variant: String) -> Firewall {
     var firewall = self
-    firewall.kind = backend == "legacy" ? "legacy-" : "nft-"
+    firewall.kind = variant == "legacy" ? "legacy-" : "nft-"
     return firewall
   }
 
@@ -50,7 +44,7 @@ struct Firewall {
 
   /// `nf_tables` or `legacy`: what `iptables` means here. From the program behind the links where its name says so,
   /// otherwise as it says itself.
-  func backend() throws -> String {
+  func variant() throws -> String {
     let program = program(.v4, "restore")
     if let path = runner.path(of: program), let real = realpath(path, nil) {
       defer { free(real) }
@@ -66,10 +60,12 @@ struct Firewall {
     try restore(change.families.map { ($0, change.installText($0)) }).forEach { _ = try $0.get() }
   }
 
-  /// Takes everything of a change away, as far as it is there. All families are tried; the first error is thrown.
-  func remove(_ change: RuleChange) throws {
+  /// Takes everything of a change away, as far as it exists. All families are tried.
+  ///
+  /// - Returns: The families for which that failed, with the reasons.
+  func remove(_ change: RuleChange) -> [(family: IPAddress.Family, error: any Error)] {
     let results = restore(change.families.map { ($0, change.removeText($0)) })
-    var failure: (any Error)?
+    var failures: [(IPAddress.Family, any Error)] = []
     for (family, result) in zip(change.families, results) {
       do {
         do {
@@ -80,10 +76,10 @@ struct Firewall {
           if !part.isEmpty { try restore(family, part.removeText(family)) }
         }
       } catch {
-        failure = failure ?? error
+        failures.append((family, error))
       }
     }
-    if let failure { throw failure }
+    return failures
   }
 
   /// What a family's tables hold, those that portmap uses.

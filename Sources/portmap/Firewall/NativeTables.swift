@@ -82,7 +82,7 @@ struct NativeTraffic {
     bridges: [(name: String, subnet: Subnet)],
     link: (IPAddress) -> String?
   ) -> [NativeTraffic] {
-    mappings.filter { !$0.rules.isEmpty }.flatMap { of($0, link) }
+    mappings.filter(\.delivery.rules).flatMap { of($0, link) }
       + bridges.map { bridge in
         NativeTraffic(
           kind: .outgoing,
@@ -109,7 +109,7 @@ struct NativeTraffic {
       )
     }
     func own(_ family: IPAddress.Family) -> NativeTraffic? {
-      guard mapping.proxy, mapping.hostIP.address?.isUnspecified ?? true else { return nil }
+      guard mapping.delivery.proxy, mapping.hostIP.address?.isUnspecified ?? true else { return nil }
       let loopback: IPAddress = family == .v4 ? .loopbackV4 : .loopbackV6
       var own = traffic(.own, family)
       own.destination = loopback
@@ -117,8 +117,8 @@ struct NativeTraffic {
       own.interface = "lo"
       return own
     }
-    let forwarded = mapping.nat ? [mapping.backendIP.family] : []
-    let proxied = mapping.proxy ? mapping.hostIP.families.filter { !forwarded.contains($0) } : []
+    let forwarded = mapping.delivery.nat ? [mapping.backendIP.family] : []
+    let proxied = mapping.delivery.proxy ? mapping.hostIP.families.filter { !forwarded.contains($0) } : []
     return (forwarded + proxied).map { traffic(.arriving, $0) } + forwarded.map { traffic(.forwarded, $0) }
       + proxied.map { traffic(.proxied, $0) } + mapping.hostIP.families.compactMap(own)
   }

@@ -4,11 +4,11 @@ extension ChainLayout {
   func rules(for mapping: Mapping) -> [Rule] {
     let host = mapping.hostPorts
     var rules: [Rule] = []
-    if mapping.nat {
+    if mapping.delivery.nat {
       rules.append(dnat(mapping, host: host, backend: mapping.backendPorts))
-      if mapping.masquerade { rules.append(masquerade(mapping, host: host)) }
+      if mapping.delivery.masquerade { rules.append(masquerade(mapping, host: host)) }
     }
-    if mapping.proxy {
+    if mapping.delivery.proxy {
       rules += mapping.hostIP.families.compactMap { accept(mapping, host: host, family: $0) }
     }
     return rules
@@ -53,7 +53,7 @@ extension ChainLayout {
   /// link-local clients of the backend's own. Nil where the proxy serves loopback alone.
   private func accept(_ mapping: Mapping, host: PortRange, family: IPAddress.Family) -> Rule? {
     var source = ""
-    if family == mapping.backendIP.family, mapping.nat {
+    if family == mapping.backendIP.family, mapping.delivery.nat {
       guard family == .v6 else { return nil }
       source = "-s fe80::/10 "
     }
@@ -63,9 +63,14 @@ extension ChainLayout {
     return Rule(family, place.table, position, place.name, match)
   }
 
-  /// The rules behind one of a mapping's `sharedKeys`.
-  func shared(_ key: String, _ backend: IPAddress, _ subnet: Subnet?) -> [Rule] {
-    key.hasPrefix("forward") ? forwarding(to: backend, from: subnet) : replies(from: backend)
+  /// The rules that mappings share for one purpose.
+  ///
+  /// - Parameter subnet: The network that the backend is on; nil where a router lies in between.
+  func rules(for purpose: SharedPurpose, subnet: Subnet?) -> [Rule] {
+    switch purpose {
+    case .forwarding(let backend): forwarding(to: backend, from: subnet)
+    case .replies(let backend): replies(from: backend)
+    }
   }
 
   /// What all mappings that are forwarded to a backend share. `subnet` is the network that it is on, or itself.

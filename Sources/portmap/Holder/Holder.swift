@@ -5,11 +5,11 @@ import Glibc
 ///
 /// Theory of operation. The command that starts it hands it sockets over a socket pair:
 ///
-///     setting up  --hold-->   setting up     the sockets of leases come in, behind their drop filters
+///     setting up  --hold-->   setting up     the sockets of holdings come in, behind their drop filters
 ///     setting up  --begin-->  serving        the filters of what is proxied come off; the loop accepts and relays
 ///     setting up  --the command has gone-->  ends: nothing was promised to anybody yet
 ///     serving     --take-->   serving        copies of a reservation's sockets go out; its own stay
-///     serving     --release-> serving, or ends with the last lease
+///     serving     --release-> serving, or ends with the last holding
 ///
 /// From `begin` on the control socket in the state folder is answered too, to root and to the user who made the call.
 /// Everything privileged has happened before: the process gives up its user and its capabilities first of all. It
@@ -24,7 +24,7 @@ final class Holder: EventHandler {
   private var count = 0
 
   private struct Held {
-    let lease: Holding
+    let holding: Holding
     let number: Int
     /// One a port; those that the proxy serves are the proxy's alone.
     var sockets: [Descriptor]
@@ -83,11 +83,11 @@ final class Holder: EventHandler {
   private func add(_ parts: [HolderMessage.Part], _ sockets: [Descriptor]) {
     var rest = sockets[...]
     for part in parts {
-      if held[part.lease.id] == nil {
-        held[part.lease.id] = Held(lease: part.lease, number: count, sockets: [])
+      if held[part.holding.id] == nil {
+        held[part.holding.id] = Held(holding: part.holding, number: count, sockets: [])
         count += 1
       }
-      held[part.lease.id]?.sockets += rest.prefix(Int(part.count))
+      held[part.holding.id]?.sockets += rest.prefix(Int(part.count))
       rest = rest.dropFirst(Int(part.count))
     }
   }
@@ -95,12 +95,12 @@ final class Holder: EventHandler {
   /// Serves mappings and answers commands. Whatever can fail has been done when the command hears of it.
   private func begin() throws(SystemError) {
     for (id, entry) in held {
-      guard let backend = entry.lease.backend, backend.proxy else { continue }
-      for (offset, socket) in entry.sockets.enumerated() {
+      guard case .mapping(let mapping) = entry.holding, mapping.delivery.proxy else { continue }
+      for (socket, port) in zip(entry.sockets, mapping.backendPorts.ports) {
         let route = ProxyRoute(
-          transport: entry.lease.transport,
-          backend: SocketAddress(backend.ip, port: backend.firstPort &+ UInt16(offset)),
-          proxyProtocol: backend.proxyProtocol
+          transport: mapping.transport,
+          backend: SocketAddress(mapping.backendIP, port: port),
+          proxyProtocol: mapping.delivery.proxyProtocol
         )
         try DropFilter.detach(from: socket)
         try proxy.serve(socket, route: route, group: entry.number)
@@ -150,9 +150,9 @@ final class Holder: EventHandler {
         return false
       }
     case .describe?:
-      let leases = held.values.map(\.lease)
-      for start in stride(from: 0, to: leases.count, by: HolderMessage.leasesPerMessage) {
-        let part = leases[start..<min(start + HolderMessage.leasesPerMessage, leases.count)]
+      let holdings = held.values.map(\.holding)
+      for start in stride(from: 0, to: holdings.count, by: HolderMessage.holdingsPerMessage) {
+        let part = holdings[start..<min(start + HolderMessage.holdingsPerMessage, holdings.count)]
         try UnixSocket.send(HolderMessage.described(Array(part)).bytes, to: caller)
       }
       try UnixSocket.send(HolderMessage.described([]).bytes, to: caller)

@@ -16,7 +16,14 @@ struct HolderClient {
   private static let secondsToAnswer = 5
 
   /// The name of the control socket in the state folder.
-  static func socketName(_ id: String) -> String { "hold-\(id)" }
+  static func socketName(_ id: String) -> String { socketPrefix + id }
+
+  /// The id of the process whose control socket has this name; nil for any other file.
+  static func id(ofSocket name: String) -> String? {
+    name.hasPrefix(socketPrefix) ? String(name.dropFirst(socketPrefix.count)) : nil
+  }
+
+  private static let socketPrefix = "hold-"
 
   init(id: String, socket: Descriptor) throws(SystemError) {
     self.id = id
@@ -39,8 +46,8 @@ struct HolderClient {
     return clinux_peer_credentials(socket.raw, &credentials) == 0 ? credentials.pid : nil
   }
 
-  /// Hands over leases with their sockets, one a port.
-  func hold(_ leases: [(lease: Holding, sockets: [Descriptor])]) throws {
+  /// Hands over holdings with their sockets, one a port.
+  func hold(_ holdings: [(holding: Holding, sockets: [Descriptor])]) throws {
     var parts: [HolderMessage.Part] = []
     var descriptors: [Descriptor] = []
     func flush() throws {
@@ -49,12 +56,12 @@ struct HolderClient {
       parts = []
       descriptors = []
     }
-    for (lease, sockets) in leases {
+    for (holding, sockets) in holdings {
       var offset = 0
       while offset < sockets.count {
         let room = UnixSocket.descriptorsPerMessage - descriptors.count
         let count = min(room, sockets.count - offset)
-        parts.append(.init(lease: lease, offset: UInt16(offset), count: UInt16(count)))
+        parts.append(.init(holding: holding, offset: UInt16(offset), count: UInt16(count)))
         descriptors += sockets[offset..<offset + count]
         offset += count
         if descriptors.count == UnixSocket.descriptorsPerMessage { try flush() }
@@ -65,9 +72,9 @@ struct HolderClient {
 
   func begin() throws { try request(.begin) }
 
-  /// Copies of a lease's sockets; the process keeps its own until it is told to release them.
-  func take(_ lease: String) throws -> [Descriptor] {
-    try UnixSocket.send(HolderMessage.take(lease: lease).bytes, to: socket)
+  /// Copies of a holding's sockets; the process keeps its own until it is told to release them.
+  func take(_ id: String) throws -> [Descriptor] {
+    try UnixSocket.send(HolderMessage.take(id: id).bytes, to: socket)
     var sockets: [Descriptor] = []
     while true {
       let (bytes, descriptors) = try UnixSocket.receive(from: socket)
@@ -77,23 +84,23 @@ struct HolderClient {
     }
   }
 
-  func release(_ leases: [String]) throws {
-    for start in stride(from: 0, to: leases.count, by: HolderMessage.leasesPerMessage) {
-      let part = leases[start..<min(start + HolderMessage.leasesPerMessage, leases.count)]
-      try request(.release(leases: Array(part)))
+  func release(_ ids: [String]) throws {
+    for start in stride(from: 0, to: ids.count, by: HolderMessage.holdingsPerMessage) {
+      let part = ids[start..<min(start + HolderMessage.holdingsPerMessage, ids.count)]
+      try request(.release(ids: Array(part)))
     }
   }
 
   /// Everything that the process holds.
   func describe() throws -> [Holding] {
     try UnixSocket.send(HolderMessage.describe.bytes, to: socket)
-    var leases: [Holding] = []
+    var holdings: [Holding] = []
     while true {
       guard case .described(let part) = HolderMessage(try UnixSocket.receive(from: socket).bytes) else {
         throw unexpected
       }
-      if part.isEmpty { return leases }
-      leases += part
+      if part.isEmpty { return holdings }
+      holdings += part
     }
   }
 

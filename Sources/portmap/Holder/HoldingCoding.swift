@@ -59,6 +59,8 @@ struct ByteReader {
   }
 }
 
+/// The fields of a holding in the order of version 1 of the protocol, which knows one form for both kinds: those of a
+/// backend are empty in a reservation, and whether it is lent is false in a mapping.
 extension Holding {
   func encode(to writer: inout ByteWriter) {
     writer.put(id: id)
@@ -67,42 +69,70 @@ extension Holding {
     writer.put(ports.first)
     writer.put(ports.last)
     writer.put(isLent)
-    writer.put(backend?.ip)
-    writer.put(backend?.firstPort ?? 0)
-    writer.put(backend?.proxy ?? false)
-    writer.put(backend?.nat ?? false)
-    writer.put(backend?.rules ?? false)
-    writer.put(backend?.masquerade ?? false)
-    writer.put(
-      UInt8(backend?.proxyProtocol.flatMap { ProxyProtocol.allCases.firstIndex(of: $0) }.map { $0 + 1 } ?? 0)
-    )
+    var backend: IPAddress?
+    var firstPort: UInt16 = 0
+    var delivery = Delivery(rules: false, nat: false, proxy: false)
+    if case .mapping(let mapping) = self {
+      backend = mapping.backendIP
+      firstPort = mapping.backendPorts.first
+      delivery = mapping.delivery
+    }
+    writer.put(backend)
+    writer.put(firstPort)
+    writer.put(delivery.proxy)
+    writer.put(delivery.nat)
+    writer.put(delivery.rules)
+    writer.put(delivery.masquerade)
+    let version = delivery.proxyProtocol.flatMap { ProxyProtocol.allCases.firstIndex(of: $0) }
+    writer.put(UInt8(version.map { $0 + 1 } ?? 0))
   }
 
   init?(from reader: inout ByteReader) {
-    guard let id = reader.id(), let transport = reader.number(UInt8.self), let hostIP = reader.address(),
+    guard let id = reader.id(), let transport = reader.number(UInt8.self),
+      Int(transport) < Transport.allCases.count, let host = reader.address(),
       let first = reader.number(UInt16.self), let last = reader.number(UInt16.self),
       let ports = PortRange(first: first, last: last), let isLent = reader.flag(),
-      let backend = reader.address(),
-      let backendPort = reader.number(UInt16.self), let proxy = reader.flag(), let nat = reader.flag(),
-      let rules = reader.flag(),
-      let masquerade = reader.flag(), let version = reader.number(UInt8.self),
-      Int(transport) < Transport.allCases.count, Int(version) <= ProxyProtocol.allCases.count
+      let backend = reader.address(), let backendPort = reader.number(UInt16.self),
+      let delivery = Delivery(from: &reader)
     else { return nil }
-    self.id = id
-    self.transport = Transport.allCases[Int(transport)]
-    self.hostIP = hostIP.map { .one($0) } ?? .every
-    self.ports = ports
-    self.isLent = isLent
-    self.backend = backend.map {
-      Backend(
-        ip: $0,
-        firstPort: backendPort,
-        proxy: proxy,
-        nat: nat,
-        rules: rules,
-        masquerade: masquerade,
-        proxyProtocol: version == 0 ? nil : ProxyProtocol.allCases[Int(version) - 1]
+    let hostIP = host.map { HostAddress.one($0) } ?? .every
+    guard let backend else {
+      guard ports.isSingle else { return nil }
+      self = .reservation(
+        Reservation(
+          id: id,
+          transport: Transport.allCases[Int(transport)],
+          hostIP: hostIP,
+          port: ports.first,
+          isLent: isLent
+        )
       )
+      return
     }
+    guard let backendPorts = PortRange(first: backendPort, count: ports.count) else { return nil }
+    let pair = PortPair(
+      transport: Transport.allCases[Int(transport)],
+      hostIP: hostIP,
+      hostPorts: ports,
+      backendIP: backend,
+      backendPorts: backendPorts
+    )
+    self = .mapping(Mapping(id: id, pair: pair, delivery: delivery))
+  }
+}
+
+extension Delivery {
+  fileprivate init?(from reader: inout ByteReader) {
+    guard let proxy = reader.flag(), let nat = reader.flag(), let rules = reader.flag(),
+      let masquerade = reader.flag(), let version = reader.number(UInt8.self),
+      Int(version) <= ProxyProtocol.allCases.count
+    else { return nil }
+    self.init(
+      rules: rules,
+      nat: nat,
+      proxy: proxy,
+      masquerade: masquerade,
+      proxyProtocol: version == 0 ? nil : ProxyProtocol.allCases[Int(version) - 1]
+    )
   }
 }

@@ -1,26 +1,49 @@
-/// What a background process knows of a mapping or a reservation whose sockets it holds: enough to serve it, and to
-/// tell what it was should the state file be lost.
-struct Holding: Equatable, Sendable {
-  /// The id of the mapping or reservation.
-  let id: String
-  let transport: Transport
-  let hostIP: HostAddress
-  let ports: PortRange
-  /// Whether it is bound without listening, for a server that binds the port itself.
-  var isLent = false
-  /// Nil for a reservation.
-  var backend: Backend?
+/// What a background process holds the sockets of.
+enum Holding: Equatable, Sendable {
+  case mapping(Mapping)
+  case reservation(Reservation)
 
-  struct Backend: Equatable, Sendable {
-    let ip: IPAddress
-    /// The port that the first of the lease's ports leads to; the others follow.
-    let firstPort: UInt16
-    /// Whether the process forwards what arrives; otherwise the sockets stay behind their filter.
-    let proxy: Bool
-    let nat: Bool
-    /// Whether it has rules at all: one that goes through the proxy alone by choice has none.
-    let rules: Bool
-    let masquerade: Bool
-    let proxyProtocol: ProxyProtocol?
+  var id: String {
+    switch self {
+    case .mapping(let mapping): mapping.id
+    case .reservation(let reservation): reservation.id
+    }
   }
+
+  var transport: Transport {
+    switch self {
+    case .mapping(let mapping): mapping.transport
+    case .reservation(let reservation): reservation.transport
+    }
+  }
+
+  var hostIP: HostAddress {
+    switch self {
+    case .mapping(let mapping): mapping.hostIP
+    case .reservation(let reservation): reservation.hostIP
+    }
+  }
+
+  /// The host ports, a socket each.
+  var ports: PortRange {
+    switch self {
+    case .mapping(let mapping): mapping.hostPorts
+    case .reservation(let reservation): reservation.ports
+    }
+  }
+
+  /// Whether the port is bound without listening.
+  var isLent: Bool {
+    if case .reservation(let reservation) = self { reservation.isLent } else { false }
+  }
+
+  /// Whether the background process forwards what arrives; otherwise the sockets stay behind their filter.
+  var isProxied: Bool {
+    if case .mapping(let mapping) = self { mapping.delivery.proxy } else { false }
+  }
+}
+
+extension Holding: CustomStringConvertible {
+  /// The host's side: `127.0.0.1:8000-8010/udp`.
+  var description: String { "\(hostIP.prefix)\(ports)\(transport.suffix)" }
 }

@@ -8,6 +8,14 @@ struct PortPair: Equatable, Sendable {
 
   /// `8080`, `127.0.0.1:8000-8010`: the host's side without the transport.
   var frontend: String { "\(hostIP.prefix)\(hostPorts)" }
+
+  /// The frontend with the transport, `8080/udp`: what unmap takes to mean it.
+  var target: String { frontend + transport.suffix }
+
+  /// The flows that a mapping of these ports has to do with.
+  var flows: FlowFilter {
+    FlowFilter(transport: transport, hostIP: hostIP, first: hostPorts.first, last: hostPorts.last)
+  }
 }
 
 extension PortPair: CustomStringConvertible {

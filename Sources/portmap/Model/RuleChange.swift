@@ -5,6 +5,16 @@ struct RuleChange: Codable, Equatable, Sendable {
 
   var isEmpty: Bool { chains.isEmpty && rules.isEmpty }
 
+  /// What there is to change in one family.
+  func part(_ family: IPAddress.Family) -> RuleChange {
+    RuleChange(chains: chains.filter { $0.family == family }, rules: rules.filter { $0.family == family })
+  }
+
+  mutating func add(_ other: RuleChange) {
+    chains += other.chains
+    rules += other.rules
+  }
+
   /// The families that have anything to change.
   var families: [IPAddress.Family] {
     IPAddress.Family.allCases.filter { family in

@@ -41,6 +41,16 @@ struct Subnet: Hashable, Sendable {
     other.family == address.family && other.value & mask == address.value & mask
   }
 
+  /// Whether all of another network lies within this one.
+  func covers(_ other: Subnet) -> Bool { prefixLength <= other.prefixLength && contains(other.address) }
+
+  /// The same network with an address of its own: the first one where the network itself was named.
+  var withGateway: Subnet {
+    guard address == network else { return self }
+    let first = IPAddress(family: address.family, value: address.value + 1)
+    return Subnet(first, prefixLength: prefixLength) ?? self
+  }
+
   func overlaps(_ other: Subnet) -> Bool {
     prefixLength <= other.prefixLength ? contains(other.address) : other.contains(address)
   }

@@ -5,6 +5,9 @@ enum Transport: String, Codable, CaseIterable, Sendable {
 
   /// Whether its sockets listen and accept, as opposed to receiving datagrams from anybody.
   var isConnectionOriented: Bool { self != .udp }
+
+  /// What stands behind a port: `/udp`; nothing for tcp, which needs no saying.
+  var suffix: String { self == .tcp ? "" : "/\(rawValue)" }
 }
 
 /// The `/PROTO` part of a spec: one transport, or `tcp+udp` for the same port of both.

@@ -2,6 +2,11 @@
 enum BridgePlan {
   static let defaultName = "portmap0"
 
+  /// Whether a name is one that portmap gives its own bridges: `portmap0` to `portmap99`.
+  static func isDefault(_ name: String) -> Bool {
+    name.hasPrefix("portmap") && name.count <= 9 && name.dropFirst(7).allSatisfy { $0.isASCII && $0.isNumber }
+  }
+
   /// The gateway addresses that are tried, in order: those of the network manager of 2013, then the larger and the
   /// further ranges that its two FIXMEs asked for.
   static let candidates: [Subnet] = {

@@ -27,8 +27,11 @@ enum Forwarding {
   }
 
   /// Whether forwarding would have to be turned on.
-  static func isOff(_ family: IPAddress.Family) -> Bool {
-    Files.word(of: path(family == .v4 ? "net.ipv4.ip_forward" : "net.ipv6.conf.all.forwarding")) == "0"
+  static func isOff(_ family: IPAddress.Family) -> Bool { Files.word(of: path(name(family))) == "0" }
+
+  /// The switch of a family, as sysctl(8) names it.
+  static func name(_ family: IPAddress.Family) -> String {
+    family == .v4 ? "net.ipv4.ip_forward" : "net.ipv6.conf.all.forwarding"
   }
 
   private static func set(_ name: String, to value: String) throws(SystemError) -> Bool {

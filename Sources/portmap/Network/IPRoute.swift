@@ -134,15 +134,12 @@ struct IPRoute {
     )
   }
 
-  /// Runs commands one after the other, in a namespace where one is named; the first that fails ends it.
-  func batch(_ commands: [String], inNamespace name: String? = nil) throws {
-    let options = (name.map { ["-netns", $0] } ?? []) + ["-batch"]
-    try runner.run(
-      "ip",
-      options,
-      text: commands.joined(separator: "\n") + "\n",
-      input: lock
-    )
+  /// Carries out a change of links; the first command that fails ends it.
+  func carryOut(_ change: LinkChange) throws {
+    for step in change.steps {
+      let options = (step.namespace.map { ["-netns", $0] } ?? []) + ["-batch"]
+      try runner.run("ip", options, text: step.commands.joined(separator: "\n") + "\n", input: lock)
+    }
   }
 
   private func json<Value: Decodable>(_ arguments: [String], as type: Value.Type) throws -> Value {

@@ -2,64 +2,49 @@
 struct Preview {
   private(set) var lines: [String] = []
 
-  mutating func add(_ change: RuleChange, removing: Bool = false) {
+  init(_ plan: Plan) {
+    add(plan.making)
+    add(plan.removal)
+  }
+
+  private mutating func add(_ making: Making) {
+    for holding in making.holdings {
+      let port = holding.ports == .unknown ? "a free port" : "\(holding.ports)"
+      add(comment: "hold \(holding.hostIP.prefix)\(port)\(holding.transport.suffix)")
+    }
+    if making.holdings.contains(where: { $0.ports == .unknown }), !making.change.isEmpty {
+      add(comment: "0 stands for the port that will be chosen")
+    }
+    add(making.change) { $0.installText($1) }
+    for link in making.links { add(link) }
+    for family in making.forwarding.sorted(by: { $0.rawValue < $1.rawValue }) where Forwarding.isOff(family) {
+      lines.append("sysctl -w \(Forwarding.name(family))=1")
+    }
+    if !making.flows.isEmpty { add(comment: "delete the flows of these ports that began before") }
+  }
+
+  private mutating func add(_ removal: Removal) {
+    for link in removal.links { add(.delete(link)) }
+    add(removal.change) { $0.removeText($1) }
+    if !removal.flows.isEmpty { add(comment: "delete the flows of these ports") }
+    for holder in removal.holders { add(comment: "end the background process \(holder)") }
+    for reference in removal.holdings {
+      add(comment: "background process \(reference.holder) lets go of \(reference.id)")
+    }
+  }
+
+  private mutating func add(_ change: RuleChange, text: (RuleChange, IPAddress.Family) -> String) {
     for family in change.families {
       let program = family == .v4 ? "iptables-restore" : "ip6tables-restore"
-      let text = removing ? change.removeText(family) : change.installText(family)
-      lines.append(ProgramRunner.shown(program, Firewall.restoreOptions, text))
+      lines.append(ProgramRunner.shown(program, Firewall.restoreOptions, text(change, family)))
     }
   }
 
-  mutating func add(_ commands: [String], inNamespace name: String?) {
-    lines += commands.map { "ip \(name.map { "-netns \($0) " } ?? "")\($0)" }
-  }
-
-  mutating func add(_ forwarding: Set<IPAddress.Family>) {
-    for family in forwarding.sorted(by: { $0.rawValue < $1.rawValue }) where Forwarding.isOff(family) {
-      lines.append(
-        "sysctl -w " + (family == .v4 ? "net.ipv4.ip_forward=1" : "net.ipv6.conf.all.forwarding=1")
-      )
+  private mutating func add(_ link: LinkChange) {
+    for step in link.steps {
+      lines += step.commands.map { "ip \(step.namespace.map { "-netns \($0) " } ?? "")\($0)" }
     }
   }
 
-  mutating func add(comment: String) { lines.append("# \(comment)") }
-}
-
-extension Draft {
-  /// What `apply` would do.
-  var preview: Preview {
-    var preview = Preview()
-    let change = change
-    for (lease, _) in leases {
-      let port = lease.ports == .unknown ? "a free port" : "\(lease.ports)"
-      preview.add(comment: "hold \(lease.hostIP.prefix)\(port)\(lease.transport.suffix)")
-    }
-    if leases.contains(where: { $0.lease.ports == .unknown }), !change.isEmpty {
-      preview.add(comment: "0 stands for the port that will be chosen")
-    }
-    preview.add(change)
-    for (namespace, commands) in linkCommands { preview.add(commands, inNamespace: namespace) }
-    preview.add(forwarding)
-    if !flows.isEmpty {
-      preview.add(comment: "forget flows that are older than the mapping (conntrack -L, conntrack -D)")
-    }
-    return preview
-  }
-}
-
-extension Release {
-  /// What `carryOut` would do.
-  var preview: Preview {
-    var preview = Preview()
-    preview.add(intent.links.map { "link delete \($0)" }, inNamespace: nil)
-    preview.add(intent.change, removing: true)
-    if !intent.flows.isEmpty {
-      preview.add(comment: "forget the flows of these ports (conntrack -L, conntrack -D)")
-    }
-    for holder in intent.holders { preview.add(comment: "end the background process \(holder)") }
-    for lease in intent.leases {
-      preview.add(comment: "background process \(lease.holder) lets go of \(lease.lease)")
-    }
-    return preview
-  }
+  private mutating func add(comment: String) { lines.append("# \(comment)") }
 }

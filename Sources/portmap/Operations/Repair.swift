@@ -1,23 +1,32 @@
 import Glibc
 
-/// The mending of everything that an inspection can find. Each step is tried, whatever becomes of the others.
+/// Mends what an inspection finds: each difference becomes a plan or a removal. Each step is tried, whatever becomes of
+/// the others.
 struct Repair {
-  let workspace: Workspace
-  /// What was done, in words.
-  var done: [String] = []
+  private let workspace: Workspace
+  /// What was done.
+  private(set) var done: [Mended] = []
+  /// What could not be mended, and why.
   private(set) var failures: [any Error] = []
 
-  init(workspace: Workspace) {
-    self.workspace = workspace
-  }
+  init(_ workspace: Workspace) { self.workspace = workspace }
 
+  private var state: State { workspace.state }
+
+  /// Mends everything that can be mended.
   mutating func everything() {
     attempt { try $0.finishRemovals() }
-    attempt { try $0.endStrays() }
-    attempt { try $0.restoreHolders() }
-    attempt { try $0.restoreLinks() }
-    attempt { try $0.restoreRules() }
-    attempt { try $0.enableForwarding() }
+    do {
+      let differences = try Inspection(workspace).differences()
+      attempt { try $0.endUnknown(differences) }
+      attempt { try $0.restoreHolders(differences) }
+      attempt { $0.restoreSockets(differences) }
+      attempt { try $0.restoreLinks(differences) }
+      attempt { try $0.restoreRules(differences) }
+      attempt { try $0.enableForwarding(differences) }
+    } catch {
+      failures.append(error)
+    }
   }
 
   private mutating func attempt(_ step: (inout Repair) throws -> Void) {
@@ -28,189 +37,155 @@ struct Repair {
     }
   }
 
-  private var state: State { workspace.state }
-
   /// Removals that failed half-way are brought to their end.
   private mutating func finishRemovals() throws {
     let broken = state.mappings.filter { $0.status == .broken }
     guard !broken.isEmpty else { return }
-    var match = Selection()
-    match.mappings = Set(broken.map(\.id))
-    try Release(match, everything: false, workspace: workspace).carryOut()
-    done += broken.map { "finished the removal of \($0)" }
+    let selection = Selection(mappings: Set(broken.map(\.id)))
+    try Transaction(.releasing(selection, from: state), workspace).carryOut()
+    done += broken.map { .removed($0.mapping) }
+  }
+
+  /// Background processes and links that the state does not know go; what is held in excess is let go of.
+  private mutating func endUnknown(_ differences: [Difference]) throws {
+    for difference in differences {
+      switch difference {
+      case .processUnknown(let id):
+        try takeAway(Removal(holders: [id]))
+        done.append(.ended(id: id))
+      case .linkUnknown(let link):
+        try takeAway(Removal(links: [link]))
+        done.append(.deletedLink(link))
+      case .heldInExcess(let holdings, let holder):
+        guard !state.holdings(of: holder.id).isEmpty else { continue }
+        try takeAway(Removal(holdings: holdings.map { HoldingReference(holder: holder.id, id: $0.id) }))
+        done.append(.letGo(holder))
+      default: continue
+      }
+    }
+  }
+
+  private func takeAway(_ removal: Removal) throws {
+    if let failure = Teardown(workspace).carryOut(removal).failures.first { throw failure }
   }
 
   // MARK: processes
 
-  /// Processes that the state does not know end; those that hold too much let go of it.
-  private mutating func endStrays() throws {
-    let inspection = Inspection(workspace: workspace)
-    for id in inspection.strayHolders() {
-      _ = Teardown(workspace: workspace).carryOut(Removal(holders: [id]))
-      done.append("ended a background process that nothing had (\(id))")
-    }
-    for link in try inspection.strayLinks() {
-      try workspace.network().batch(["link delete \(link)"])
-      done.append("deleted the link \(link), which nothing had")
-    }
-    for holder in state.holders {
-      guard let held = held(by: holder) else { continue }
-      let wanted = Set(inspection.leases(of: holder.id).map(\.id))
-      let extra = held.map(\.id).filter { !wanted.contains($0) }
-      guard !extra.isEmpty, !wanted.isEmpty,
-        let client = try HolderClient.connect(to: holder.id, in: workspace.folder.descriptor)
-      else { continue }
-      try client.release(extra)
-      done.append("background process \(holder.process.pid) let go of what nothing had")
-    }
-  }
-
-  private func held(by holder: HolderRecord) -> [Holding]? {
-    guard holder.process.isAlive else { return nil }
-    return try? HolderClient.connect(to: holder.id, in: workspace.folder.descriptor)?.describe()
-  }
-
   /// What no process holds any more is reserved again, all by one new process.
-  private mutating func restoreHolders() throws {
-    let inspection = Inspection(workspace: workspace)
+  private mutating func restoreHolders(_ differences: [Difference]) throws {
     var missing: [Holding] = []
-    for holder in state.holders {
-      let wanted = inspection.leases(of: holder.id)
-      guard let held = held(by: holder) else {
-        _ = Teardown(workspace: workspace).carryOut(Removal(holders: [holder.id]))
-        if holder.process.isAlive { holder.process.kill() }
-        missing += wanted
-        continue
+    for difference in differences {
+      switch difference {
+      case .processDead(_, let holdings): missing += holdings
+      case .processSilent(let record, let holdings):
+        record.process.kill()
+        missing += holdings
+      case .notHeld(let holding, _): missing.append(holding)
+      default: continue
       }
-      let ids = Set(held.map(\.id))
-      missing += wanted.filter { !ids.contains($0.id) }
     }
-    guard !missing.isEmpty else { return }
-    var leases: [(lease: Holding, sockets: [Descriptor])] = []
-    try DescriptorLimit.makeRoom(for: missing.reduce(0) { $0 + $1.ports.count })
-    for lease in missing {
+    let held = try reserveAgain(missing)
+    guard !held.byHolding.isEmpty else { return try dropUnused() }
+    let holdings = missing.filter { held.byHolding[$0.id] != nil }
+    let plan = Plan.holdingAgain(holdings, by: Identifier.make(unless: state.knows), in: state)
+    try Transaction(plan, workspace, sockets: held).carryOut()
+    done += holdings.map { .held($0) }
+  }
+
+  /// Background processes that are dead and had nothing to hold are struck out.
+  private func dropUnused() throws {
+    var plan = Plan(state)
+    plan.endUnused(Set(state.holders.map(\.id)))
+    if !plan.removal.isEmpty { try Transaction(plan, workspace).carryOut() }
+  }
+
+  private mutating func reserveAgain(_ holdings: [Holding]) throws -> HeldSockets {
+    try DescriptorLimit.makeRoom(for: holdings.reduce(0) { $0 + $1.ports.count })
+    var held = HeldSockets()
+    for holding in holdings {
       do {
-        let sockets = try lease.ports.ports.map { try PortSocket.reserve(lease.transport, lease.hostIP, $0) }
-        if lease.isLent { try sockets.forEach(PortSocket.lend) }
-        leases.append((lease, sockets))
-      } catch let error as SystemError {
+        held.byHolding[holding.id] = try PortSocket.reserveAll(holding)
+      } catch {
         failures.append(
-          AllocationError.lost(port: error.subject ?? "", lease.transport, lease.ports.first, error)
+          AllocationError.lost(port: "\(holding)", holding.transport, holding.ports.first, error)
         )
       }
     }
-    guard !leases.isEmpty else { return }
-    try hold(leases)
-    done += leases.map { "held \($0.lease.hostIP.prefix)\($0.lease.ports)\($0.lease.transport.suffix) again" }
+    return held
   }
 
-  private func hold(_ leases: [(lease: Holding, sockets: [Descriptor])]) throws {
-    let id = Identifier.make(unless: state.knows)
-    let ids = Set(leases.map(\.lease.id))
-    workspace.state.intent = Removal(holders: [id])
-    try workspace.save(mayUseSpare: false)
-    let (process, client) = try HolderLauncher.launch(id: id, in: workspace.folder.descriptor)
-    try client.hold(leases)
-    try client.begin()
-    var next = state
-    next.intent = nil
-    for index in next.mappings.indices where ids.contains(next.mappings[index].id) {
-      next.mappings[index].holder = id
-    }
-    for index in next.reservations.indices where ids.contains(next.reservations[index].id) {
-      next.reservations[index].holder = id
-    }
-    let left = next.holders.filter { next.isInUse(holder: $0.id) }
-    next.holders = left + [HolderRecord(id: id, process: process)]
-    workspace.state = next
-    try workspace.save(mayUseSpare: false)
-  }
-
-  // MARK: links
-
-  private mutating func restoreLinks() throws {
-    guard !state.bridges.isEmpty || !state.addresses.isEmpty else { return }
-    let network = try workspace.network()
-    for bridge in state.bridges where bridge.isOwn {
-      let link = try network.link(bridge.name)
-      if link == nil {
-        try network.batch(LinkCommands.bridge(bridge.name, bridge.subnet, alias: workspace.alias()))
-        done.append("made bridge \(bridge.name) again")
-      } else if link?.subnets.contains(bridge.subnet) == false {
-        try network.batch(["address add \(bridge.subnet) broadcast + dev \(bridge.name)"])
-        done.append("gave bridge \(bridge.name) its address again")
-      }
-      if link?.isUp == false {
-        try network.batch(["link set dev \(bridge.name) up"])
-        done.append("set bridge \(bridge.name) up again")
+  /// Reserved ports that answer, or do not listen, are put back behind their filter.
+  private mutating func restoreSockets(_ differences: [Difference]) {
+    for case .socketAltered(let holding, let holder, _) in differences {
+      attempt { repair in
+        try repair.takeAway(Removal(restored: [HoldingReference(holder: holder.id, id: holding.id)]))
+        repair.done.append(.restoredSocket(holding))
       }
     }
-    for lease in state.addresses where lease.link != nil { attempt { try $0.plug(lease, network) } }
   }
 
-  private mutating func plug(_ lease: AllocatedAddress, _ network: IPRoute) throws {
-    guard let name = lease.link, let namespace = lease.name, let bridge = state.bridge(lease.bridge) else {
-      return
-    }
-    if let link = try network.link(name) {
-      guard link.master != bridge.name || link.linkinfo?.info_slave_data?.hairpin != true || !link.isUp else {
-        return
+  // MARK: links, rules, forwarding
+
+  private mutating func restoreLinks(_ differences: [Difference]) throws {
+    for difference in differences {
+      guard let (link, what) = try LinkRepair(workspace).change(for: difference) else { continue }
+      attempt { repair in
+        var plan = Plan(repair.state)
+        plan.making.links = [link]
+        try Transaction(plan, repair.workspace).carryOut()
+        repair.done.append(what)
       }
-      try network.batch(LinkCommands.port(name, bridge.name))
-      done.append("plugged \(name) into \(bridge.name) again")
-      return
-    }
-    guard access("/run/netns/\(namespace)", F_OK) == 0 else { throw NetworkError.noSuchNamespace(namespace) }
-    let interface = try network.freeInterface(inNamespace: namespace)
-    let withRoute = try !network.hasDefaultRoute(inNamespace: namespace)
-    try network.batch(
-      LinkCommands.pair(
-        name,
-        bridge.name,
-        to: interface,
-        inNamespace: namespace,
-        alias: workspace.alias(for: .init(address: lease.ip, name: namespace))
-      )
-    )
-    try network.batch(
-      LinkCommands.guest(interface, lease.ip, on: bridge.subnet, withRoute: withRoute),
-      inNamespace: namespace
-    )
-    done.append("plugged \(namespace) into \(bridge.name) again")
-  }
-
-  // MARK: rules
-
-  private mutating func restoreRules() throws {
-    // Asked first: the lock over a namespace's rules is in root's folder.
-    guard NetAdmin.isHeld else { return }
-    let firewall = try workspace.firewall()
-    guard !state.chains.isEmpty || firewall.isInstalled else { return }
-    let backend = try firewall.backend()
-    if let recorded = state.firewallBackend, recorded != backend, !state.chains.isEmpty {
-      try workspace.firewall(of: recorded).0.remove(RuleChange(chains: state.chains, rules: state.rules))
-      workspace.state.firewallBackend = backend
-      try workspace.save(mayUseSpare: true)
-      done.append("moved the rules from iptables (\(recorded)) to iptables (\(backend))")
-    }
-    let inspection = Inspection(workspace: workspace)
-    var isChanged = false
-    for family in IPAddress.Family.allCases where firewall.serves(family) {
-      let (comparison, _) = try inspection.comparison(family, firewall)
-      let problems = comparison.problems
-      guard !problems.isEmpty else { continue }
-      try firewall.restore(family, comparison.repairText)
-      done += problems.map { "mended \($0.subject): \($0.problem)" }
-      isChanged = true
-    }
-    if isChanged {
-      try Teardown(workspace: workspace).forget(state.mappings.filter { !$0.rules.isEmpty }.map(\.flows))
     }
   }
 
-  private mutating func enableForwarding() throws {
-    var families = Set(state.mappings.filter(\.nat).map(\.backendIP.family))
-    if state.bridges.contains(where: \.isOwn) { families.insert(.v4) }
-    for family in families { done += try Forwarding.enable(family).map { "turned on \($0)" } }
+  private mutating func restoreRules(_ differences: [Difference]) throws {
+    for case .firewallVariant(let recorded, let now) in differences {
+      try moveRules(from: recorded, to: now)
+    }
+    // Asked anew: the rules of links and mappings that were mended may have changed.
+    guard Capability.mayAdministerNetwork, try workspace.firewall().isInstalled else { return }
+    let lost = try RuleInspection(workspace).differences()
+    guard !lost.isEmpty else { return }
+    try workspace.restoreRules(lost)
+    try workspace.save(mayUseSpare: true)
+    done += lost.map { .mended($0) }
+    try Teardown(workspace).deleteFlows(state.mappings.filter { !$0.rules.isEmpty }.map(\.flows))
   }
+
+  /// Rules that another variant of iptables made are removed with that; what is missing then is made with this one.
+  private mutating func moveRules(from recorded: String, to variant: String) throws {
+    var removal = Removal()
+    removal.change = RuleChange(chains: state.chains, rules: state.rules)
+    removal.firewallVariant = recorded
+    try takeAway(removal)
+    workspace.state.firewallVariant = variant
+    try workspace.save(mayUseSpare: true)
+    done.append(.movedRules(from: recorded, to: variant))
+  }
+
+  private mutating func enableForwarding(_ differences: [Difference]) throws {
+    for case .forwardingOff(let family) in differences {
+      done += try Forwarding.enable(family).map { .turnedOn($0) }
+    }
+  }
+}
+
+/// Something that repair has done.
+enum Mended {
+  case salvaged(path: String, problem: String, copy: String)
+  case rebuilt(count: Int)
+  case removed(Mapping)
+  case ended(id: String)
+  case deletedLink(String)
+  case letGo(HolderRecord)
+  case held(Holding)
+  case restoredSocket(Holding)
+  case madeBridge(String)
+  case gaveAddress(bridge: String)
+  case setUp(bridge: String)
+  case pluggedIn(link: String, bridge: String)
+  case pluggedInNamespace(String, bridge: String)
+  case movedRules(from: String, to: String)
+  case mended(Difference)
+  case turnedOn(String)
 }

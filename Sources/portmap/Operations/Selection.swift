@@ -1,5 +1,5 @@
-/// What targets mean: the mappings, reservations and addresses that `unmap` and `list` are told about.
-struct Selection {
+/// What targets mean: the mappings, reservations and addresses that a command is told about.
+struct Selection: Equatable {
   var mappings: Set<String> = []
   var reservations: Set<String> = []
   var addresses: Set<IPAddress> = []
@@ -23,32 +23,39 @@ extension State {
     )
   }
 
-  func match(_ target: Target) -> Selection {
-    var match = Selection()
+  /// What all of some targets mean together.
+  func selection(_ targets: [Target]) -> Selection {
+    targets.reduce(into: Selection()) { $0.formUnion(selection($1)) }
+  }
+
+  private func selection(_ target: Target) -> Selection {
+    var selection = Selection()
     switch target {
     case .ports(let spec):
       guard let ports = spec.ports else { break }
       for transport in spec.transports.transports {
-        match.formUnion(self.match(spec.hostAddress, ports, transport))
+        selection.formUnion(self.selection(spec.hostAddress, ports, transport))
       }
     case .spec(let spec):
-      match.mappings = Set(mappings.filter { $0.isMade(from: spec) }.map(\.id))
+      selection.mappings = Set(mappings.filter { $0.mapping.pair.isMade(from: spec) }.map(\.id))
     case .line(let line):
-      match.mappings = Set(mappings.filter { $0.description == line }.map(\.id))
+      selection.mappings = Set(mappings.filter { "\($0.mapping)" == line }.map(\.id))
     case .address(let address):
-      match.mappings = Set(mappings.filter { $0.backendIP == address }.map(\.id))
-      match.addresses = Set(addresses.map(\.ip).filter { $0 == address })
+      selection.mappings = Set(mappings.filter { $0.backendIP == address }.map(\.id))
+      selection.addresses = Set(addresses.map(\.ip).filter { $0 == address })
     case .name(let name):
-      for lease in addresses where lease.name == name { match.formUnion(self.match(.address(lease.ip))) }
+      for lease in addresses where lease.name == name {
+        selection.formUnion(self.selection(.address(lease.ip)))
+      }
     case .id(let id):
-      match.mappings = Set(mappings.map(\.id).filter { $0 == id })
-      match.reservations = Set(reservations.map(\.id).filter { $0 == id })
+      selection.mappings = Set(mappings.map(\.id).filter { $0 == id })
+      selection.reservations = Set(reservations.map(\.id).filter { $0 == id })
     }
-    return match
+    return selection
   }
 
   /// A port is mapped or reserved; a range is mapped as a whole, or reserved port by port.
-  private func match(_ host: HostAddress, _ ports: PortRange, _ transport: Transport) -> Selection {
+  private func selection(_ host: HostAddress, _ ports: PortRange, _ transport: Transport) -> Selection {
     func isThere(_ other: HostAddress) -> Bool { host == .every || host == other }
     return Selection(
       mappings: Set(
@@ -62,8 +69,8 @@ extension State {
   }
 }
 
-extension Mapping {
-  /// Whether a spec, given to map, could have brought about this mapping.
+extension PortPair {
+  /// Whether a spec, given to map, could have brought about a mapping of these ports.
   fileprivate func isMade(from spec: PortSpec) -> Bool {
     guard spec.transports.transports.contains(transport), backendPorts == spec.backend,
       spec.hostAddress == .every || spec.hostAddress == hostIP
@@ -72,34 +79,6 @@ extension Mapping {
     case .allocated: return true
     case .fixed(let ports): return ports == hostPorts
     case .anyOf(let range): return range.contains(hostPorts)
-    }
-  }
-}
-
-extension Target {
-  /// The transports that it names; none where it is no port.
-  var transports: [Transport] {
-    switch self {
-    case .ports(let spec): spec.transports.transports
-    case .spec(let spec): spec.transports.transports
-    default: []
-    }
-  }
-
-  /// Says that the target is nowhere.
-  var absence: String { absence(of: transports) }
-
-  /// Says that the target is nowhere for these of its transports.
-  func absence(of transports: [Transport]) -> String {
-    let names = transports.map(\.rawValue).joined(separator: "+")
-    switch self {
-    case .ports(let spec):
-      return "port \(names)/\(spec.hostAddress.prefix)\(spec.ports ?? .unknown) is not mapped"
-    case .spec: return "there is no such \(names) mapping"
-    case .line: return "there is no such mapping"
-    case .address(let address): return "address \(address) is not allocated, and nothing is mapped to it"
-    case .name(let name): return "no address is called '\(name)'"
-    case .id(let id): return "nothing has the id \(id)"
     }
   }
 }

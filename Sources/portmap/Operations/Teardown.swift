@@ -1,41 +1,51 @@
-import CLinux
 import Glibc
 
-/// Takes away what an intent names, as far as it is there. Everything is tried, whatever fails on the way.
+/// Takes away what a removal names, as far as it exists. Everything is tried, whatever fails on the way.
 struct Teardown {
-  let workspace: Workspace
+  private let workspace: Workspace
 
-  /// - Returns: What failed, in the order in which it was tried.
-  func carryOut(_ intent: Removal) -> [any Error] {
+  init(_ workspace: Workspace) { self.workspace = workspace }
+
+  /// What a removal came to.
+  struct Result {
+    /// What failed, in the order in which it was tried.
     var failures: [any Error] = []
-    func attempt(_ body: () throws -> Void) {
-      do { try body() } catch { failures.append(error) }
-    }
-    // Links first: the rules that guard a bridge go after it.
-    for link in intent.links where if_nametoindex(link) != 0 {
-      attempt { try workspace.network().batch(["link delete \(link)"]) }
-    }
-    if !intent.change.isEmpty {
-      attempt {
-        let (firewall, isOther) = try workspace.firewall(of: intent.firewallBackend)
-        if isOther, let backend = intent.firewallBackend {
-          workspace.warn(
-            "iptables is another now: rules made with iptables (\(backend)) are removed with that"
-          )
-        }
-        try firewall.remove(intent.change)
-      }
-    }
-    attempt { try forget(intent.flows) }
-    for (holder, leases) in Dictionary(grouping: intent.leases, by: \.holder) {
-      attempt { try release(leases.map(\.lease), from: holder) }
-    }
-    for holder in intent.holders { end(holder) }
-    return failures
+    /// The parts that failed.
+    var left = Removal()
   }
 
-  /// Deletes old flows of these ports.
-  func forget(_ filters: [FlowFilter]) throws {
+  func carryOut(_ removal: Removal) -> Result {
+    var result = Result()
+    func attempt(_ body: () throws -> Void, orKeep keep: (inout Removal) -> Void) {
+      do {
+        try body()
+      } catch {
+        result.failures.append(error)
+        keep(&result.left)
+      }
+    }
+    // Links first: the rules that guard a bridge go after it.
+    for link in removal.links where if_nametoindex(link) != 0 {
+      attempt({ try workspace.network().carryOut(.delete(link)) }, orKeep: { $0.links.append(link) })
+    }
+    for (change, failure) in remove(removal.change, variant: removal.firewallVariant) {
+      result.failures.append(failure)
+      result.left.change.add(change)
+      result.left.firewallVariant = removal.firewallVariant
+    }
+    attempt({ try deleteFlows(removal.flows) }, orKeep: { $0.flows = removal.flows })
+    for (holder, references) in Dictionary(grouping: removal.holdings, by: \.holder) {
+      attempt({ try release(references.map(\.id), from: holder) }) { $0.holdings += references }
+    }
+    for holder in removal.holders { end(holder) }
+    for reference in removal.restored {
+      attempt({ try restore(reference) }, orKeep: { $0.restored.append(reference) })
+    }
+    return result
+  }
+
+  /// Deletes the flows of these ports that began under other rules.
+  func deleteFlows(_ filters: [FlowFilter]) throws {
     guard !filters.isEmpty else { return }
     let interfaces = try Interfaces.current()
     let flows = Flows(
@@ -43,26 +53,43 @@ struct Teardown {
       lock: try workspace.namespaceLock()?.descriptor,
       isLocal: interfaces.isLocal
     )
-    if try !flows.forget(filters), filters.contains(where: { $0.transport == .udp }) {
-      workspace.warn(
-        "warning: conntrack is not installed: UDP clients that were sending already may not get through"
-      )
+    _ = try flows.forget(filters)
+  }
+
+  /// - Returns: The parts that failed, with the reasons.
+  private func remove(_ change: RuleChange, variant: String?) -> [(RuleChange, any Error)] {
+    guard !change.isEmpty else { return [] }
+    do {
+      let (firewall, isOther) = try workspace.firewall(of: variant)
+      if isOther, let variant { workspace.notify(.otherVariant(variant)) }
+      return workspace.changeRules { firewall.remove(change) }.map { (change.part($0.family), $0.error) }
+    } catch {
+      return [(change, error)]
     }
   }
 
-  private func release(_ leases: [String], from holder: String) throws {
+  private func release(_ ids: [String], from holder: String) throws {
     guard let client = try HolderClient.connect(to: holder, in: workspace.folder.descriptor) else { return }
-    try client.release(leases)
+    try client.release(ids)
   }
 
-  /// Ends a background process: by letting go of all it holds, or by force when it does not answer.
+  /// Ends a background process: by letting go of all that it holds, or by force when it does not answer.
   private func end(_ holder: String) {
     let folder = workspace.folder.descriptor
     defer { unlinkat(folder.raw, HolderClient.socketName(holder), 0) }
     guard let client = try? HolderClient.connect(to: holder, in: folder), let pid = client.pid,
       let process = ProcessIdentity(pid: pid)
     else { return }
-    if let leases = try? client.describe() { try? client.release(leases.map(\.id)) }
+    if let holdings = try? client.describe() { try? client.release(holdings.map(\.id)) }
     if !process.ends(within: 1000) { process.kill() }
+  }
+
+  /// Puts a reservation's socket, which another process was about to take over, back to how it was.
+  private func restore(_ reference: HoldingReference) throws {
+    guard let record = workspace.state.reservations.first(where: { $0.id == reference.id }),
+      let client = try HolderClient.connect(to: reference.holder, in: workspace.folder.descriptor),
+      let socket = try client.take(reference.id).first
+    else { return }
+    try PortSocket.restore(socket, record.reservation)
   }
 }

@@ -1,61 +1,80 @@
 /// The records of which there may be thousands, as they stand in the state file: a text each, with spaces in between.
 
-extension Mapping: TextCodable {
+extension MappingRecord: TextCodable {
   /// `a1b2c3d4 udp * 8080 8080 172.16.42.2 80 80 c1b2c3d4 12 active nat proxy|RULE|RULE`: id, transport, host address,
   /// ports and backend, the background process, the number of the call, the status, whatever else holds, and the rules.
   init?(text: String) {
     let parts = Array(text.utf8).split(separator: UInt8(ascii: "|"), omittingEmptySubsequences: false)
     var words = WordReader(parts[0])
-    guard let id = words.text(), let transport = words.value(Transport.init(rawValue:)),
-      let hostIP = words.value(HostAddress.init), let hostPort = words.number(UInt16.self),
-      let hostPortEnd = words.number(UInt16.self), PortRange(first: hostPort, last: hostPortEnd) != nil,
-      let backendIP = words.value(IPAddress.init(text:)), let backendPort = words.number(UInt16.self),
-      let backendPortEnd = words.number(UInt16.self),
-      PortRange(first: backendPort, last: backendPortEnd) != nil,
+    guard let id = words.text(), let pair = PortPair(from: &words),
       let holder = words.text(), let serial = words.number(Int.self),
       let status = words.value(Status.init(rawValue:))
     else { return nil }
-    let nat = words.take("nat")
-    let proxy = words.take("proxy")
-    self.init(
-      id: id,
-      transport: transport,
-      hostIP: hostIP,
-      hostPort: hostPort,
-      hostPortEnd: hostPortEnd,
-      backendIP: backendIP,
-      backendPort: backendPort,
-      backendPortEnd: backendPortEnd,
-      nat: nat,
-      proxy: proxy,
+    let delivery = Delivery(
+      rules: parts.count > 1,
+      nat: words.take("nat"),
+      proxy: words.take("proxy"),
       masquerade: words.take("masquerade"),
-      proxyProtocol: words.value(ProxyProtocol.init(rawValue:)),
+      proxyProtocol: words.value(ProxyProtocol.init(rawValue:))
+    )
+    let scope = words.value(ProcessIdentity.init(text:))
+    guard words.isAtEnd else { return nil }
+    self.init(
+      mapping: Mapping(id: id, pair: pair, delivery: delivery, scope: scope),
       holder: holder,
       serial: serial,
-      status: status,
-      scope: words.value(ProcessIdentity.init(text:))
+      status: status
     )
     for part in parts.dropFirst() {
       guard let rule = Rule(part) else { return nil }
       rules.append(rule)
     }
-    guard words.isAtEnd else { return nil }
   }
 
   var text: String {
-    var text = "\(id) \(transport.rawValue) \(hostIP) \(hostPort) \(hostPortEnd)"
-    text += " \(backendIP) \(backendPort) \(backendPortEnd) \(holder) \(serial) \(status.rawValue)"
-    if nat { text += " nat" }
-    if proxy { text += " proxy" }
-    if masquerade { text += " masquerade" }
-    if let proxyProtocol { text += " \(proxyProtocol.rawValue)" }
-    if let scope { text += " \(scope.text)" }
+    let delivery = mapping.delivery
+    var text = "\(mapping.id) \(mapping.pair.text) \(holder) \(serial) \(status.rawValue)"
+    if delivery.nat { text += " nat" }
+    if delivery.proxy { text += " proxy" }
+    if delivery.masquerade { text += " masquerade" }
+    if let proxyProtocol = delivery.proxyProtocol { text += " \(proxyProtocol.rawValue)" }
+    if let scope = mapping.scope { text += " \(scope.text)" }
     for rule in rules { text += "|\(rule.text)" }
     return text
   }
 }
 
-extension Reservation: TextCodable {
+extension PortPair {
+  /// Reads `udp * 8080 8080 172.16.42.2 80 80`.
+  fileprivate init?(from words: inout WordReader) {
+    guard let transport = words.value(Transport.init(rawValue:)), let hostIP = words.value(HostAddress.init),
+      let hostPorts = PortRange(from: &words), let backendIP = words.value(IPAddress.init(text:)),
+      let backendPorts = PortRange(from: &words)
+    else { return nil }
+    self.init(
+      transport: transport,
+      hostIP: hostIP,
+      hostPorts: hostPorts,
+      backendIP: backendIP,
+      backendPorts: backendPorts
+    )
+  }
+
+  fileprivate var text: String {
+    "\(transport.rawValue) \(hostIP) \(hostPorts.first) \(hostPorts.last)"
+      + " \(backendIP) \(backendPorts.first) \(backendPorts.last)"
+  }
+}
+
+extension PortRange {
+  /// Reads the first and the last port.
+  fileprivate init?(from words: inout WordReader) {
+    guard let first = words.number(UInt16.self), let last = words.number(UInt16.self) else { return nil }
+    self.init(first: first, last: last)
+  }
+}
+
+extension ReservationRecord: TextCodable {
   /// `a1b2c3d4 tcp * 8080 c1b2c3d4`: id, transport, host address, port, background process (`-` for none), and
   /// whatever else holds.
   init?(text: String) {
@@ -64,22 +83,24 @@ extension Reservation: TextCodable {
       let hostIP = words.value(HostAddress.init), let port = words.number(UInt16.self), port > 0,
       let holder = words.text()
     else { return nil }
-    self.init(
+    let reservation = Reservation(
       id: id,
       transport: transport,
       hostIP: hostIP,
       port: port,
-      holder: holder == "-" ? "" : holder,
-      lent: words.take("lent"),
+      isLent: words.take("lent"),
       scope: words.value(ProcessIdentity.init(text:))
     )
     guard words.isAtEnd else { return nil }
+    self.init(reservation: reservation, holder: holder == "-" ? "" : holder)
   }
 
   var text: String {
-    var text = "\(id) \(transport.rawValue) \(hostIP) \(port) \(holder.isEmpty ? "-" : holder)"
-    if lent { text += " lent" }
-    if let scope { text += " \(scope.text)" }
+    let owner = holder.isEmpty ? "-" : holder
+    var text =
+      "\(reservation.id) \(reservation.transport.rawValue) \(reservation.hostIP) \(reservation.port) \(owner)"
+    if reservation.isLent { text += " lent" }
+    if let scope = reservation.scope { text += " \(scope.text)" }
     return text
   }
 }

@@ -1,5 +1,5 @@
-/// Everything that portmap has put into one network namespace on behalf of one state folder, and the exact words with
-/// which to take it away again.
+/// Everything that portmap has made in one network namespace on behalf of one state folder, with the exact words that
+/// take it away again. docs/state.md describes the file.
 struct State: Codable, Equatable, Sendable {
   static let currentVersion = 1
 
@@ -12,25 +12,42 @@ struct State: Codable, Equatable, Sendable {
   var serial = 0
   /// The last port that was given out to whoever asked for any, by transport.
   var cursors: [String: UInt16] = [:]
-  /// `nf_tables` or `legacy`: what the rules were made with. Nil while there are none.
-  var firewallBackend: String?
+  /// `nf_tables` or `legacy`: the variant of iptables that the rules were made with. Nil while there are none.
+  var firewallVariant: String?
+  /// The generation of the nftables rule set when this state was written, where no other change had come between:
+  /// as long as it is the same, nobody has touched a rule. Nil where that is not known.
+  var rulesGeneration: UInt32?
   /// Whether it was said that IPv6 has no rules here, which is said once.
   var saidNoIPv6 = false
   var bridges: [BridgeRecord] = []
   var addresses: [AllocatedAddress] = []
-  var mappings: [Mapping] = []
-  var reservations: [Reservation] = []
+  var mappings: [MappingRecord] = []
+  var reservations: [ReservationRecord] = []
   var holders: [HolderRecord] = []
-  /// The chains that are there, in the order in which they came.
+  /// The chains that exist, in the order in which they were made.
   var chains: [Chain] = []
   var shared: [SharedRules] = []
+  /// What a command that has begun would leave behind if it died now.
   var intent: Removal?
+  /// What could not be taken away when its time had come: the cause was outside, and may be gone one day.
+  @Added var waiting: [Removal] = []
 
   init(netnsCookie: UInt64, bootID: String) {
     self.netnsCookie = netnsCookie
     self.bootID = bootID
   }
 
+  /// The keys are those of version 0.1.0, and others added since.
+  private enum CodingKeys: String, CodingKey {
+    case version, netnsCookie, bootID, serial, cursors
+    case firewallVariant = "firewallBackend"
+    case rulesGeneration, saidNoIPv6, bridges, addresses, mappings, reservations, holders, chains, shared,
+      intent
+    case waiting
+  }
+}
+
+extension State {
   /// All rules but those that come with chains.
   var rules: [Rule] { bridges.flatMap(\.rules) + shared.flatMap(\.rules) + mappings.flatMap(\.rules) }
 
@@ -44,16 +61,6 @@ struct State: Codable, Equatable, Sendable {
     return batches.sorted { $0.key < $1.key }.map(\.value)
   }
 
-  /// What the call of that number has installed.
-  func batch(_ serial: Int) -> RuleBatch {
-    RuleBatch(
-      chains: chains.filter { $0.serial == serial },
-      bridges: bridges.filter { $0.serial == serial }.flatMap(\.rules),
-      shared: shared.filter { $0.serial == serial }.flatMap(\.rules),
-      mappings: mappings.filter { $0.serial == serial }.flatMap(\.rules)
-    )
-  }
-
   func holder(_ id: String) -> HolderRecord? { holders.first { $0.id == id } }
 
   func bridge(_ name: String) -> BridgeRecord? { bridges.first { $0.name == name } }
@@ -64,9 +71,21 @@ struct State: Codable, Equatable, Sendable {
       || holders.contains { $0.id == id }
   }
 
+  /// What a background process holds as far as the state knows.
+  func holdings(of holder: String) -> [Holding] {
+    mappings.filter { $0.holder == holder && $0.status == .active }.map { .mapping($0.mapping) }
+      + reservations.filter { $0.holder == holder }.map { .reservation($0.reservation) }
+  }
+
+  /// Whether a background process still holds anything.
+  func isInUse(holder id: String) -> Bool {
+    mappings.contains { $0.holder == id } || reservations.contains { $0.holder == id }
+  }
+
   /// Whether nothing is held, mapped or plugged in.
   var isEmpty: Bool {
     mappings.isEmpty && reservations.isEmpty && addresses.isEmpty && bridges.isEmpty && holders.isEmpty
+      && intent == nil && waiting.isEmpty
   }
 }
 
@@ -79,74 +98,4 @@ struct RuleBatch: Equatable, Sendable {
 
   /// The rules in the order in which they are installed.
   var rules: [Rule] { bridges + shared + mappings }
-}
-
-/// A bridge that addresses were given out on.
-struct BridgeRecord: Codable, Equatable, Sendable {
-  let name: String
-  /// Its own address, the guests' gateway, and the network.
-  let subnet: Subnet
-  /// Whether portmap made it, and so takes it away.
-  let isOwn: Bool
-  var rules: [Rule] = []
-  /// The call that installed the rules.
-  var serial = 0
-  /// The last address that was given out.
-  var cursor: IPAddress?
-  /// Addresses that were released, the first of them first.
-  var freed: [IPAddress] = []
-}
-
-/// A background process that holds sockets.
-struct HolderRecord: Equatable, Sendable {
-  /// Names its control socket, too.
-  let id: String
-  let process: ProcessIdentity
-}
-
-/// Rules that several mappings need and that go with the last of them.
-struct SharedRules: Codable, Equatable, Sendable {
-  let key: String
-  let rules: [Rule]
-  /// The call that installed them.
-  let serial: Int
-}
-
-extension Mapping {
-  /// The flows that have to do with it.
-  var flows: FlowFilter {
-    FlowFilter(transport: transport, hostIP: hostIP, first: hostPort, last: hostPortEnd)
-  }
-
-  /// The keys of the shared rules that the mapping needs.
-  var sharedKeys: [String] {
-    guard !rules.isEmpty else { return [] }
-    return (nat ? ["forward \(backendIP)"] : []) + (proxy ? ["replies \(backendIP)"] : [])
-  }
-}
-
-/// What a command is about to put there, or to take away, written down before it starts.
-///
-/// Whichever it was, a command that finds it takes all of it away, as far as it is there: a half-made mapping is
-/// undone, a half-done removal finished.
-struct Removal: Codable, Equatable, Sendable {
-  var change = RuleChange()
-  /// What its rules are made with, as in the state: they are taken away with the same, whatever `iptables` is by then.
-  var firewallBackend: String?
-  /// Background processes that end.
-  var holders: [String] = []
-  /// What single processes let go of.
-  var leases: [HoldingReference] = []
-  /// Links and bridges that are deleted.
-  var links: [String] = []
-  /// Ports whose old flows are forgotten.
-  var flows: [FlowFilter] = []
-
-  var isEmpty: Bool { self == Removal() }
-}
-
-/// Something that a background process holds: the sockets of one mapping or reservation.
-struct HoldingReference: Codable, Hashable, Sendable {
-  let holder: String
-  let lease: String
 }

@@ -9,6 +9,8 @@ enum Files {
     return try? contents(of: file)
   }
 
+  static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
   /// The first word of a file such as those of /proc/sys.
   static func word(of path: String) -> String? {
     guard let bytes = contents(of: path) else { return nil }

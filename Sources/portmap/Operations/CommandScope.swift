@@ -1,35 +1,37 @@
 import Glibc
 
-/// What `map` and `alloc` do with `-- CMD`: hold what was asked for exactly as long as the command runs.
-struct Scoped {
+/// Holds what was asked for exactly as long as a command runs: `-- CMD` of map and alloc.
+struct CommandScope {
   let command: [String]
-  let context: Context
+  /// The command's environment, but for what is added to it.
+  let environment: [String: String]
+  let setting: Setting
 
   /// Runs the command.
   ///
   /// - Parameters:
   ///   - variables: What the command's environment has besides portmap's own; LISTEN_FDS stays out of it otherwise.
   ///   - sockets: What it finds from descriptor 3 on.
-  ///   - commit: Puts there what is to live as long as the command, and returns by which it is found again.
+  ///   - commit: Makes what is to live as long as the command, and returns what it is.
   /// - Returns: The command's exit status.
   func run(
     variables: [String: String] = [:],
     sockets: [Descriptor] = [],
     commit: (ProcessIdentity) throws -> Selection
   ) throws -> Int32 {
-    var environment = context.environment
+    var environment = environment
     for name in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] { environment[name] = nil }
     let supervision = try Supervision(command, environment: environment.merging(variables) { $1 })
-    let match = try commit(supervision.process)
+    let selection = try commit(supervision.process)
     let result = Result { try supervision.run(with: sockets) }
-    try release(match)
+    try release(selection)
     return try result.get()
   }
 
-  private func release(_ match: Selection) throws {
-    let workspace = try Workspace.open(context)
+  private func release(_ selection: Selection) throws {
+    let workspace = try Workspace.open(setting)
     defer { workspace.close() }
-    try Release(match, everything: false, workspace: workspace).carryOut()
+    try Transaction(.releasing(selection, from: workspace.state), workspace).carryOut()
   }
 }
 

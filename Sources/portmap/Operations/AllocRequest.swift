@@ -1,0 +1,124 @@
+/// What `alloc` is asked for: ports.
+struct AllocRequest {
+  let specs: [ReservationSpec]
+  /// How many of each.
+  let count: Int
+  /// The host addresses of specs that name none; every one where empty.
+  let hostAddresses: [HostAddress]
+  /// Where ports are allocated.
+  let range: PortRange
+  /// Whether the ports are for servers that bind them themselves.
+  let lend: Bool
+
+  fileprivate func portRequest(_ spec: ReservationSpec) -> PortRequest {
+    let choice: PortRequest.Choice =
+      if let ports = spec.ports { ports.isSingle ? .exactly(ports) : .lowest(of: ports) } else {
+        .next(in: range)
+      }
+    let hosts = hostAddresses.isEmpty || spec.hostAddress != .every ? [spec.hostAddress] : hostAddresses
+    return PortRequest(choice: choice, width: 1, hosts: hosts, transports: spec.transports.transports)
+  }
+}
+
+/// Turns a request for ports into reservations whose ports are held.
+struct Reserver {
+  private let workspace: Workspace
+  private let request: AllocRequest
+
+  init(_ request: AllocRequest, _ workspace: Workspace) {
+    self.request = request
+    self.workspace = workspace
+  }
+
+  /// Ports that are held and not yet recorded.
+  struct Result {
+    /// In the order of the operands; a port on all its addresses and for all its transports each.
+    let ports: [HeldPorts]
+    let cursors: [String: UInt16]
+
+    var sockets: [Descriptor] { ports.flatMap { $0.sockets.flatMap(\.sockets) } }
+  }
+
+  /// Holds the ports, those that somebody named first: the others must not be chosen from among them.
+  func hold() throws -> Result {
+    try DescriptorLimit.makeRoom(
+      for: request.specs.count * request.count * max(2, request.hostAddresses.count * 2)
+    )
+    var allocator = workspace.portAllocator()
+    var ports: [Int: [HeldPorts]] = [:]
+    for isNamed in [true, false] {
+      for (index, spec) in request.specs.enumerated() where (spec.ports?.isSingle ?? false) == isNamed {
+        for _ in 0..<request.count {
+          let held = try allocator.hold(request.portRequest(spec))
+          if request.lend { try held.sockets.flatMap(\.sockets).forEach(PortSocket.lend) }
+          ports[index, default: []].append(held)
+        }
+      }
+    }
+    return Result(ports: ports.keys.sorted().flatMap { ports[$0] ?? [] }, cursors: allocator.cursors)
+  }
+
+  /// Plans the reservations of ports that are held.
+  ///
+  /// - Parameters:
+  ///   - scope: The command that they live as long as.
+  ///   - isHeldByCommand: Whether that command gets the sockets, and no background process.
+  func plan(_ held: Result, scope: ProcessIdentity? = nil, isHeldByCommand: Bool = false) throws
+    -> (Plan, HeldSockets)
+  {
+    var ids = NewIdentifiers(besides: workspace.state)
+    var wanted = Wanted(holder: ids.next())
+    var sockets = HeldSockets()
+    wanted.cursors = held.cursors
+    for port in held.ports {
+      for (host, transport, opened) in port.sockets {
+        let reservation = Reservation(
+          id: ids.next(),
+          transport: transport,
+          hostIP: host,
+          port: port.ports.first,
+          isLent: request.lend,
+          scope: scope
+        )
+        wanted.reservations.append(reservation)
+        if isHeldByCommand { wanted.otherHolders[reservation.id] = "" }
+        sockets.byHolding[reservation.id] = opened
+      }
+    }
+    let facts = HostFacts(layout: workspace.layout, interfaces: try Interfaces.current())
+    return (try Plan.making(wanted, in: workspace.state, on: facts), sockets)
+  }
+}
+
+extension Plan {
+  /// Plans an address of a bridge network, and the plugging in of a namespace where one is named.
+  static func address(
+    name: String?,
+    namespace: String?,
+    bridge: String?,
+    subnet: Subnet?,
+    _ workspace: Workspace
+  ) throws -> (Plan, AllocatedAddress) {
+    guard workspace.isPreview || Capability.mayAdministerNetwork else {
+      throw OperationError.notPermitted(.addresses)
+    }
+    if let wanted = namespace ?? name,
+      let taken = workspace.state.addresses.first(where: { $0.name == wanted })
+    {
+      throw OperationError.nameTaken(wanted, by: taken.ip)
+    }
+    var ids = NewIdentifiers(besides: workspace.state)
+    var wanted = Wanted(holder: ids.next())
+    let network = BridgeNetwork(workspace)
+    var address = try network.allocate(bridge: bridge, subnet: subnet, in: &wanted)
+    address.name = name
+    if let namespace { try network.plug(namespace, into: &address, by: "pm-\(ids.next())", in: &wanted) }
+    wanted.addresses = [address]
+    let facts = HostFacts(
+      layout: workspace.layout,
+      interfaces: try Interfaces.current(),
+      firewall: wanted.needsRules ? try workspace.firewallFacts() : nil
+    )
+    return (try Plan.making(wanted, in: workspace.state, on: facts), address)
+  }
+}

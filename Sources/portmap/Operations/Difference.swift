@@ -1,0 +1,54 @@
+/// A difference between what the state says and what exists, or a reason why a mapping may not work.
+///
+/// Inspection finds them; check prints them, and repair mends those that it can.
+enum Difference: Equatable {
+  /// A command died before it was done, and nothing has caught up on it.
+  case commandDied
+  /// A mapping's removal failed half-way.
+  case removalUnfinished(Mapping)
+  /// Something of a command that is long over could not be taken away.
+  case removalWaits(Removal)
+
+  /// A background process is dead, or does not answer, with what it held.
+  case processDead(HolderRecord, [Holding])
+  case processSilent(HolderRecord, [Holding])
+  /// Somebody else has taken a port whose background process is dead.
+  case portTaken(Holding, port: UInt16, by: String)
+  case notHeld(Holding, by: HolderRecord)
+  case heldInExcess([Holding], by: HolderRecord)
+  /// A held socket is not as it should be.
+  case socketAltered(Holding, by: HolderRecord, SocketFlaw)
+  /// A background process that the state does not know has a control socket in the folder.
+  case processUnknown(id: String)
+
+  case bridgeMissing(BridgeRecord)
+  case bridgeAddressMissing(BridgeRecord)
+  case bridgeDown(BridgeRecord)
+  case guestLinkMissing(AllocatedAddress)
+  case guestUnplugged(AllocatedAddress)
+  case guestLinkDown(AllocatedAddress)
+  case guestHairpinOff(AllocatedAddress)
+  /// A link carries the folder's alias, but the state does not know it.
+  case linkUnknown(String)
+  case forwardingOff(IPAddress.Family)
+
+  case firewallVariant(recorded: String, now: String)
+  case rules(IPAddress.Family, Problem)
+  /// A rule of somebody else's takes a mapping's packets before portmap's rules see them.
+  case foreignRule(Mapping, rule: String)
+  /// A native nftables chain drops what portmap depends on.
+  case nativeChain(Problem)
+
+  /// A bridge port without hairpin mode, which is somebody else's to set.
+  case hairpinOff(IPAddress, port: String)
+
+  /// Whether everything works nonetheless, though something could work better.
+  var isNote: Bool {
+    if case .hairpinOff = self { true } else { false }
+  }
+
+  /// Whether it is one of the rules of a family.
+  func isOfRules(_ family: IPAddress.Family) -> Bool {
+    if case .rules(family, _) = self { true } else { false }
+  }
+}

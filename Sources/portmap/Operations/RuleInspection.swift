@@ -1,0 +1,61 @@
+/// Compares rules with what the state says of them, and looks for rules of others that come in their way.
+struct RuleInspection {
+  private let workspace: Workspace
+
+  init(_ workspace: Workspace) { self.workspace = workspace }
+
+  private var state: State { workspace.state }
+
+  /// Everything that is different, or in the way.
+  func everything() throws -> [Difference] {
+    let firewall = try workspace.firewall()
+    guard !state.chains.isEmpty || firewall.isInstalled else { return [] }
+    let variant = try firewall.variant()
+    if let recorded = state.firewallVariant, recorded != variant {
+      return [.firewallVariant(recorded: recorded, now: variant)]
+    }
+    return try IPAddress.Family.allCases.filter(firewall.serves).flatMap { family in
+      let (comparison, saved) = try compare(family)
+      return comparison.problems.map { .rules(family, $0) } + foreign(saved, family)
+    } + nativeChains()
+  }
+
+  /// What is different in the rules that are portmap's own.
+  func differences() throws -> [Difference] {
+    let firewall = try workspace.firewall()
+    return try IPAddress.Family.allCases.filter(firewall.serves).flatMap { family in
+      try comparison(family).problems.map { .rules(family, $0) }
+    }
+  }
+
+  /// What iptables holds of one family next to what it should.
+  func comparison(_ family: IPAddress.Family) throws -> RuleComparison { try compare(family).0 }
+
+  private func compare(_ family: IPAddress.Family) throws -> (RuleComparison, SavedRules) {
+    let expected = ExpectedRules(state)
+    let saved = try workspace.firewall().saved(family)
+    let comparison = RuleComparison(
+      family,
+      chains: expected.chains,
+      entries: expected.entries,
+      saved: saved,
+      workspace.layout
+    )
+    return (comparison, saved)
+  }
+
+  private func foreign(_ saved: SavedRules, _ family: IPAddress.Family) -> [Difference] {
+    let rules = ForeignRules(saved: saved, layout: workspace.layout)
+    let chain = workspace.layout.place(.dnat, family).name
+    return state.mappings.filter { $0.delivery.nat && $0.backendIP.family == family }.flatMap { record in
+      ["PREROUTING", "OUTPUT"].flatMap { rules.taking(record.mapping, hook: $0, before: chain) }
+        .map { .foreignRule(record.mapping, rule: $0) }
+    }
+  }
+
+  private func nativeChains() throws -> [Difference] {
+    let tables = NativeTables(runner: workspace.runner, link: try Interfaces.current().link)
+    let bridges = state.bridges.filter(\.isOwn).map { ($0.name, $0.subnet) }
+    return tables.problems(state.mappings.map(\.mapping), bridges: bridges).map { .nativeChain($0) }
+  }
+}

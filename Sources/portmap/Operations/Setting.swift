@@ -1,0 +1,33 @@
+/// What an operation is given besides what is wanted of it.
+struct Setting {
+  let statePath: String
+  let runner: ProgramRunner
+  /// Whether the operation only says what it would do.
+  let isDryRun: Bool
+  /// Tells a person what is no result.
+  let notify: (Notice) -> Void
+}
+
+/// Something that a person should know although the operation goes on.
+enum Notice {
+  /// The state folder's lock is somebody else's for longer than a moment.
+  case waiting(String)
+  /// A switch of the kernel was turned on, and stays so: `net.ipv4.ip_forward=1`.
+  case turnedOn(String)
+  /// No rules can be made for IPv6.
+  case noIPv6Rules
+  /// Rules that had been lost were put back before the operation went on.
+  case rulesPutBack(Int)
+  /// `iptables` is another variant than the one that made the rules, which are removed with that.
+  case otherVariant(String)
+  case severalAddresses(bridge: String, counted: Subnet)
+  case defaultRouteKept(namespace: String)
+  /// A network that was asked for lies within a wider route.
+  case withinRoute(Subnet, route: Subnet)
+  case notUndone(any Error)
+  case notRecorded(any Error)
+  /// Something was to be taken away and could not be: it waits.
+  case removalWaits(any Error)
+  /// What was to live as long as a command that is gone could not be released.
+  case notReleased(any Error)
+}

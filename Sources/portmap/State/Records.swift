@@ -1,0 +1,74 @@
+/// A mapping as the state has it: with the background process that holds its sockets and the rules that were made.
+@dynamicMemberLookup
+struct MappingRecord: Equatable, Sendable {
+  enum Status: String, Sendable {
+    case active
+    /// Its removal failed half-way: unmapping it again, or `repair`, finishes it.
+    case broken
+  }
+
+  let mapping: Mapping
+  /// The id of the background process that holds its sockets.
+  var holder: String
+  /// The rules that are its own, as they were installed.
+  var rules: [Rule] = []
+  /// The number of the call that installed them.
+  var serial = 0
+  var status = Status.active
+
+  subscript<Value>(dynamicMember path: KeyPath<Mapping, Value>) -> Value { mapping[keyPath: path] }
+
+  /// What the mapping needs shared rules for.
+  var sharedPurposes: [SharedPurpose] {
+    guard !rules.isEmpty else { return [] }
+    return (mapping.delivery.nat ? [.forwarding(to: mapping.backendIP)] : [])
+      + (mapping.delivery.proxy ? [.replies(from: mapping.backendIP)] : [])
+  }
+}
+
+/// A reservation as the state has it.
+@dynamicMemberLookup
+struct ReservationRecord: Equatable, Sendable {
+  let reservation: Reservation
+  /// The id of the background process that holds its socket; empty where the command of its scope holds it itself.
+  var holder: String
+
+  subscript<Value>(dynamicMember path: KeyPath<Reservation, Value>) -> Value { reservation[keyPath: path] }
+}
+
+/// A bridge that addresses were given out on.
+struct BridgeRecord: Codable, Equatable, Sendable {
+  let name: String
+  /// Its own address, the guests' gateway, and the network.
+  let subnet: Subnet
+  /// Whether portmap made it, and so takes it away.
+  let isOwn: Bool
+  var rules: [Rule] = []
+  /// The number of the call that installed the rules.
+  var serial = 0
+  /// The last address that was given out.
+  var cursor: IPAddress?
+  /// Addresses that were released, the first of them first.
+  var freed: [IPAddress] = []
+}
+
+/// A background process that holds sockets.
+struct HolderRecord: Equatable, Sendable {
+  /// Names its control socket, too.
+  let id: String
+  let process: ProcessIdentity
+}
+
+/// Rules that several mappings need and that go with the last of them.
+struct SharedRules: Codable, Equatable, Sendable {
+  let purpose: SharedPurpose
+  let rules: [Rule]
+  /// The number of the call that installed them.
+  let serial: Int
+
+  /// The keys are those of version 0.1.0.
+  private enum CodingKeys: String, CodingKey {
+    case purpose = "key"
+    case rules, serial
+  }
+}
