@@ -1,4 +1,4 @@
-/// An address and its prefix length: an interface's own address with its network, as in `172.16.42.1/24`.
+/// An address of a network with the network's prefix length, as interfaces have it: `172.16.42.1/24`.
 struct Subnet: Hashable, Sendable {
   let address: IPAddress
   let prefixLength: Int
@@ -10,13 +10,13 @@ struct Subnet: Hashable, Sendable {
     self.prefixLength = prefixLength
   }
 
-  /// Reads `172.16.42.1/24`; nil for anything else.
+  /// Reads `172.16.42.1/24`, the prefix length without leading zeros; nil for anything else.
   init?(_ text: some StringProtocol) {
     let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-    guard parts.count == 2, let address = IPAddress(parts[0]), (1...3).contains(parts[1].utf8.count),
-      let length = PortRange.port(Substring(parts[1]))
+    guard parts.count == 2, let address = IPAddress(parts[0]), let length = Int(parts[1]),
+      parts[1] == "\(length)"
     else { return nil }
-    self.init(address, prefixLength: Int(length))
+    self.init(address, prefixLength: length)
   }
 
   private var mask: UInt128 {
