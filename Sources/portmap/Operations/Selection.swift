@@ -1,4 +1,4 @@
-/// What targets mean: the mappings, reservations and addresses that `unmap` and `list` are told about.
+/// The mappings, reservations and addresses that targets mean.
 struct Selection {
   var mappings: Set<String> = []
   var reservations: Set<String> = []
@@ -14,7 +14,7 @@ struct Selection {
 }
 
 extension State {
-  /// All there is.
+  /// All mappings, reservations and addresses.
   var everything: Selection {
     Selection(
       mappings: Set(mappings.map(\.id)),
@@ -23,6 +23,7 @@ extension State {
     )
   }
 
+  /// Finds what a target means.
   func match(_ target: Target) -> Selection {
     var match = Selection()
     switch target {
@@ -31,7 +32,7 @@ extension State {
       for transport in spec.transports.transports {
         match.formUnion(self.match(spec.hostAddress, ports, transport))
       }
-    case .spec(let spec):
+    case .spec(let spec, _):
       match.mappings = Set(mappings.filter { $0.isMade(from: spec) }.map(\.id))
     case .line(let line):
       match.mappings = Set(mappings.filter { $0.description == line }.map(\.id))
@@ -47,7 +48,8 @@ extension State {
     return match
   }
 
-  /// A port is mapped or reserved; a range is mapped as a whole, or reserved port by port.
+  /// Finds the mappings of just these ports, and the reservations among them: a range is mapped as a whole and reserved
+  /// port by port.
   private func match(_ host: HostAddress, _ ports: PortRange, _ transport: Transport) -> Selection {
     func isThere(_ other: HostAddress) -> Bool { host == .every || host == other }
     return Selection(
@@ -81,7 +83,7 @@ extension Target {
   var transports: [Transport] {
     switch self {
     case .ports(let spec): spec.transports.transports
-    case .spec(let spec): spec.transports.transports
+    case .spec(let spec, _): spec.transports.transports
     default: []
     }
   }
@@ -95,11 +97,13 @@ extension Target {
     switch self {
     case .ports(let spec):
       return "port \(names)/\(spec.hostAddress.prefix)\(spec.ports ?? .unknown) is not mapped"
-    case .spec: return "there is no such \(names) mapping"
-    case .line: return "there is no such mapping"
+    case .spec(_, let typed):
+      let isAll = transports == self.transports
+      return "\(isAll ? typed : "\(typed.prefix { $0 != "/" })/\(names)") is not mapped"
+    case .line(let line): return "\(line) is not mapped"
     case .address(let address): return "address \(address) is not allocated, and nothing is mapped to it"
     case .name(let name): return "no address is called '\(name)'"
-    case .id(let id): return "nothing has the id \(id)"
+    case .id(let id): return "no mapping or reservation has the id \(id)"
     }
   }
 }
