@@ -1,6 +1,6 @@
 import Foundation
 
-/// What every command is given besides its own options.
+/// The options and surroundings that all commands have in common.
 struct Context {
   let environment: [String: String]
   let statePath: String
@@ -9,7 +9,7 @@ struct Context {
   let dryRun: Bool
   let runner: ProgramRunner
 
-  /// Says something that is no result.
+  /// Says something on stderr that is no result.
   let say: (String) -> Void
 
   init(_ arguments: ParsedArguments, environment: [String: String]) throws(Failure) {
@@ -23,13 +23,11 @@ struct Context {
     say = Output.say
     let verbose = arguments.has("--verbose")
     runner = ProgramRunner(environment: environment) { command in
-      guard verbose else { return }
-      let text = Array("[#] \(command)\n".utf8)
-      _ = Glibc.write(2, text, text.count)
+      if verbose { Output.writeError("[#] \(command)\n") }
     }
   }
 
-  /// A variable of the environment; an empty one counts as unset.
+  /// Returns a variable of the environment; an empty one counts as unset.
   func variable(_ name: String) -> String? {
     environment[name].flatMap { $0.isEmpty ? nil : $0 }
   }
