@@ -3,7 +3,7 @@ struct Subnet: Hashable, Sendable {
   let address: IPAddress
   let prefixLength: Int
 
-  /// Nil for a prefix length outside 0-32 or 0-128.
+  /// Makes a subnet; nil for a prefix length outside 0-32 or 0-128.
   init?(_ address: IPAddress, prefixLength: Int) {
     guard (0...address.family.bits).contains(prefixLength) else { return nil }
     self.address = address
@@ -28,7 +28,7 @@ struct Subnet: Hashable, Sendable {
   /// The first address, which names the network.
   var network: IPAddress { IPAddress(family: address.family, value: address.value & mask) }
 
-  /// The last address; in IPv4 the directed broadcast.
+  /// The last address, in IPv4 the directed broadcast address.
   var last: IPAddress {
     let all = address.family == .v4 ? UInt128(UInt32.max) : UInt128.max
     return IPAddress(family: address.family, value: address.value | (all & ~mask))
