@@ -18,18 +18,30 @@ _portmap_addresses() {
     ip -oneline address show 2>/dev/null | sed -nE '/ fe80:/d; s/.* inet6? ([0-9a-f.:]+).*/\1/p'
 }
 
-_portmap() {
-    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
-    COMPREPLY=()
-    if ((COMP_CWORD == 1)); then
-        mapfile -t COMPREPLY < <(compgen -W "map unmap alloc list proxy check repair --help --version" -- "$cur")
-        return
-    fi
+# Sets place to that of the command: the first word that is neither an option nor its value.
+_portmap_find_command() {
+    for ((place = 1; place < COMP_CWORD; place++)); do
+        case ${COMP_WORDS[place]} in
+            --state-dir)
+                # "=" is a word of its own here, and so is ":".
+                [[ ${COMP_WORDS[place + 1]} != "=" ]] || ((place++))
+                ((place++))
+                ;;
+            -*) ;;
+            *) return ;;
+        esac
+    done
+}
 
-    # What stands behind -- of map and alloc is another command.
-    local index
+_portmap() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command="" place index
+    COMPREPLY=()
+    _portmap_find_command
+    ((place >= COMP_CWORD)) || command=${COMP_WORDS[place]}
+
+    # The words behind -- of map and alloc are another command.
     if [[ $command == map || $command == alloc ]]; then
-        for ((index = 2; index < COMP_CWORD; index++)); do
+        for ((index = place + 1; index < COMP_CWORD; index++)); do
             [[ ${COMP_WORDS[index]} == -- ]] || continue
             if declare -F _command_offset >/dev/null; then
                 _command_offset $((index + 1))
@@ -42,7 +54,6 @@ _portmap() {
         done
     fi
 
-    # "=" is a word of its own here, and so is ":".
     if [[ $cur == "=" ]]; then
         cur=""
     elif [[ $prev == "=" ]]; then
@@ -69,6 +80,7 @@ _portmap() {
             if [[ $cur == -* ]]; then
                 words="--json --quiet --verbose --state-dir --help -q -v -h"
                 case $command in
+                    "") words+=" --version --dry-run -n" ;;
                     map)
                         words+=" --to --host-ip --bridge --no-proxy --proxy-only --masquerade --proxy-protocol"
                         words+=" --range --dry-run -n"
@@ -83,6 +95,8 @@ _portmap() {
                     list | check) ;;
                     *) return ;;
                 esac
+            elif [[ $command == "" ]]; then
+                words="map unmap alloc list proxy check repair"
             elif [[ $command == unmap || $command == list ]]; then
                 words=$(_portmap_identifiers)
             fi

@@ -1,21 +1,38 @@
 # fish completion for portmap
 
-# The words in front of the cursor, and whether the command (its first operand) is one of those given.
-function __portmap_using
+# Prints the command: the first word in front of the cursor that is neither an option nor its value.
+function __portmap_command
     set -l words (commandline -opc)
-    contains -- "$words[2]" $argv
-    and not __portmap_passes
+    set -e words[1]
+    while set -q words[1]
+        switch $words[1]
+            case --state-dir
+                set -q words[2]; and set -e words[2]
+            case '-*'
+            case '*'
+                echo $words[1]
+                return 0
+        end
+        set -e words[1]
+    end
+    return 1
 end
 
 function __portmap_first
-    test (count (commandline -opc)) -eq 1
+    not __portmap_command >/dev/null
+end
+
+function __portmap_using
+    set -l command (__portmap_command)
+    and contains -- $command $argv
+    and not __portmap_passes
 end
 
 # Whether what is typed belongs to the command behind the -- of map and alloc.
 function __portmap_passes
-    set -l words (commandline -opc)
-    contains -- "$words[2]" map alloc
-    and contains -- -- $words
+    set -l command (__portmap_command)
+    and contains -- $command map alloc
+    and contains -- -- (commandline -opc)
 end
 
 function __portmap_pass
@@ -67,20 +84,18 @@ complete -c portmap -n __portmap_first -a unmap -d 'release mappings, reservatio
 complete -c portmap -n __portmap_first -a alloc -d 'reserve ports, or an address'
 complete -c portmap -n __portmap_first -a list -d 'show mappings, reservations and addresses'
 complete -c portmap -n __portmap_first -a proxy -d 'forward in the foreground'
-complete -c portmap -n __portmap_first -a check -d 'compare what is recorded with what is there'
-complete -c portmap -n __portmap_first -a repair -d 'make what is there agree with what is recorded'
+complete -c portmap -n __portmap_first -a check -d 'compare rules, sockets and processes with what they should be'
+complete -c portmap -n __portmap_first -a repair -d 'put back what is missing, delete what belongs to no mapping'
 complete -c portmap -n __portmap_first -l version -d 'tell the version'
-complete -c portmap -n __portmap_first -s h -l help -d 'explain portmap'
 
-set -l all map unmap alloc list proxy check repair
-complete -c portmap -n "__portmap_using $all" -l json -d 'print one JSON document'
-complete -c portmap -n "__portmap_using $all" -s q -l quiet -d 'print less'
-complete -c portmap -n "__portmap_using $all" -s v -l verbose -d 'show each command that is run'
-complete -c portmap -n "__portmap_using $all" -l state-dir -xa '(__fish_complete_directories)' -d 'where the state is'
-complete -c portmap -n "__portmap_using $all" -s h -l help -d 'explain the command'
-complete -c portmap -n '__portmap_using map unmap alloc repair' -s n -l dry-run -d 'print what would be run'
+complete -c portmap -n 'not __portmap_passes' -l json -d 'print one JSON document'
+complete -c portmap -n 'not __portmap_passes' -s q -l quiet -d 'print less'
+complete -c portmap -n 'not __portmap_passes' -s v -l verbose -d 'show each command that is run'
+complete -c portmap -n 'not __portmap_passes' -l state-dir -xa '(__fish_complete_directories)' -d 'the folder with the state'
+complete -c portmap -n 'not __portmap_passes' -s h -l help -d 'explain the command'
+complete -c portmap -n '__portmap_first; or __portmap_using map unmap alloc repair' -s n -l dry-run -d 'print what would be run'
 complete -c portmap -n '__portmap_using map alloc' -l host-ip -xa '(__portmap_addresses)' -d 'the address of this host'
-complete -c portmap -n '__portmap_using map alloc' -l range -x -d 'where ports are allocated'
+complete -c portmap -n '__portmap_using map alloc' -l range -x -d 'the ports to choose from'
 complete -c portmap -n '__portmap_using map alloc' -l bridge -xa '(__portmap_bridges)' -d 'the bridge network'
 complete -c portmap -n '__portmap_using map proxy' -l proxy-protocol -xa 'v1 v2' -d 'begin each connection with a header'
 
@@ -97,9 +112,9 @@ complete -c portmap -n '__portmap_using alloc' -s c -l count -x -d 'how many of 
 complete -c portmap -n '__portmap_using alloc' -l lend -d 'let a server bind the port itself'
 complete -c portmap -n '__portmap_using alloc' -l ip -d 'an address of the bridge network'
 complete -c portmap -n '__portmap_using alloc' -l netns -xa '(__portmap_namespaces)' -d 'plug this namespace in'
-complete -c portmap -n '__portmap_using alloc' -l name -x -d 'what the address is called'
+complete -c portmap -n '__portmap_using alloc' -l name -x -d 'a name for the address'
 complete -c portmap -n '__portmap_using alloc' -l subnet -x -d 'the network of a new bridge'
 
-complete -c portmap -n '__portmap_using proxy' -l udp-timeout -x -d 'when an idle udp client is forgotten'
+complete -c portmap -n '__portmap_using proxy' -l udp-timeout -x -d 'after which time an idle udp client is forgotten'
 
 complete -c portmap -n __portmap_passes -a '(__portmap_pass)'

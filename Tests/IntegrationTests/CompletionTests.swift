@@ -129,11 +129,17 @@ import Testing
       let commands = commands(in: try desk.portmap("--help"))
       #expect(commands.count == 7)
       #expect(try desk.offers(shell, "portmap ").filter { !$0.hasPrefix("-") } == commands)
-      #expect(try desk.offers(shell, "portmap --").isSuperset(of: ["--help", "--version"]))
+      let leading = try desk.offers(shell, "portmap -")
+      let common = options(in: try desk.portmap("list", "--help"))
+      #expect(leading == common.union(["--version", "-n", "--dry-run"]))
+      for line in ["portmap -q ", "portmap --state-dir /x --json "] {
+        #expect(try desk.offers(shell, line).filter { !$0.hasPrefix("-") } == commands, "\(line)")
+      }
       for command in commands {
         let known = options(in: try desk.portmap(command, "--help"))
         #expect(known.contains("--json") && known.contains("-q"))
         #expect(try desk.offers(shell, "portmap \(command) -") == known, "\(command)")
+        #expect(try desk.offers(shell, "portmap -qv --state-dir /x \(command) -") == known, "\(command)")
         let long = known.filter { $0.hasPrefix("--") }
         #expect(try desk.offers(shell, "portmap \(command) --") == long, "\(command)")
       }
@@ -163,6 +169,9 @@ import Testing
       for command in ["unmap", "list"] {
         #expect(try desk.offers(shell, "portmap \(command) ") == [port ?? "", "web"])
         #expect(try desk.offers(shell, "portmap \(command) --state-dir \(desk.folder)/none ").isEmpty)
+        #expect(try desk.offers(shell, "portmap --state-dir \(desk.folder)/none \(command) ").isEmpty)
+        let named = try desk.offers(shell, "portmap -q --state-dir \(desk.portmap.state) \(command) ")
+        #expect(named == [port ?? "", "web"])
       }
       if shell == .fish {
         #expect(
@@ -179,6 +188,7 @@ import Testing
     try withDesk { desk in
       let offers = try desk.offers(shell, "portmap alloc 8080 -- sysct")
       #expect(offers.contains("sysctl"), "\(offers)")
+      #expect(try desk.offers(shell, "portmap -q alloc 8080 -- sysct") == offers)
       let files = try desk.offers(shell, "portmap map 80 --to web -- cat /etc/passw")
       #expect(files.contains { $0.hasSuffix("passwd") }, "\(files)")
     }

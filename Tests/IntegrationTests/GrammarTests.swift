@@ -104,9 +104,11 @@ import Testing
     #expect(outcome.status == 2, "\(spec.debugDescription): \(outcome)", sourceLocation: location)
     #expect(outcome.stdout.isEmpty, "\(outcome)", sourceLocation: location)
     #expect(outcome.stderr.hasPrefix("portmap: "), "\(outcome)", sourceLocation: location)
-    // What a terminal cannot show as it is may be quoted in another form.
-    let visible = spec.trimmingCharacters(in: .whitespacesAndNewlines)
-    #expect(visible.isEmpty || outcome.stderr.contains(visible), "\(outcome)", sourceLocation: location)
+    let quoted = "'\(spec.replacing("\n", with: "\\x0a"))'"
+    #expect(outcome.stderr.contains(quoted), "\(outcome)", sourceLocation: location)
+    // What begins with a dash is no spec, but an option that nobody knows.
+    let says = spec.hasPrefix("-") ? "unknown option" : "expected "
+    #expect(outcome.stderr.contains(says), "\(outcome)", sourceLocation: location)
   }
 
   private func expectNothingTried(

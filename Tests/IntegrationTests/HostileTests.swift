@@ -26,6 +26,77 @@ import Testing
     }
   }
 
+  /// What is quoted cannot speak to the terminal: no control character but line feed, no C1, no bidi, no separator.
+  @Test func controlCharactersAreShown() throws {
+    try withTopology { topology in
+      let evil = "\u{1B}[31m\u{7}\u{7F}\u{9B}2J\u{202E}\u{2028}\r\n\t"
+      let shown =
+        "\\x1b[31m\\x07\\x7f\\xc2\\x9b2J\\xe2\\x80\\xae\\xe2\\x80\\xa8\\x0d\\x0a\\x09"
+      for arguments in [
+        ["map", "80\(evil)", "--to", Address.web], ["map", "8080:80", "--to=\(evil)"], ["alloc", evil],
+        ["unmap", evil], ["list", evil], [evil], ["list", "--\(evil)"], ["--\(evil)"], ["help", evil],
+        ["alloc", "--ip", "--name", evil], ["alloc", "--netns", evil], ["alloc", "--range=\(evil)"],
+        ["alloc", "--ip", "--bridge", evil], ["alloc", "--ip", "--subnet", evil], ["alloc", "-c\(evil)"],
+        ["alloc", "--host-ip", evil], ["proxy", "8080", evil], ["proxy", "--udp-timeout", evil, "1", "2"],
+        ["check", evil], ["repair", evil], ["alloc", "--", "/\(evil)"],
+        ["alloc", "--state-dir", "/proc/\(evil)"],
+      ] {
+        let outcome = try topology.portmap.run(arguments, status: nil)
+        #expect(outcome.status != 0 && outcome.stderr.contains(shown), "\(outcome)")
+        expectPrintable(outcome)
+      }
+    }
+  }
+
+  /// Bytes that are no text, as one byte of a C1 control character.
+  @Test func bytesThatAreNoUTF8() throws {
+    try withHost { portmap, _ in
+      let outcome = try portmap.shell("\"$0\" alloc \"$(printf '80\\2332J\\377')\"", status: 2)
+      #expect(outcome.stderr.hasPrefix("portmap: invalid spec '80"), "\(outcome)")
+      expectPrintable(outcome)
+    }
+  }
+
+  /// The names of other users' processes are theirs to choose: in hints, and in what check finds.
+  @Test func namesOfProcesses() throws {
+    try withHost { portmap, host in
+      try portmap("alloc", "8080")
+      for pid in try host.processes() { kill(pid, SIGKILL) }
+      let stranger = try host.start([
+        "setpriv", "--reuid", "65000", "--clear-groups", "python3", "-c", Self.stranger,
+      ])
+      #expect(stranger.line() == "ready")
+      let outcome = try portmap("proxy", "8080", "192.0.2.7:80", status: 3)
+      #expect(outcome.stderr.contains("\nhint: \\x1b[2J\\xe2\\x80\\xaex (process "), "\(outcome)")
+      expectPrintable(outcome)
+      let check = try portmap("check", status: 1)
+      #expect(check.stdout.contains("\\x1b[2J\\xe2\\x80\\xaex (process "), "\(check)")
+      expectPrintable(check)
+      withExtendedLifetime(stranger) {}
+    }
+  }
+
+  /// Listens on a port under a name that clears the screen.
+  private static let stranger = """
+    import signal, socket
+    open("/proc/self/comm", "w").write("\\x1b[2J\\u202ex")
+    listener = socket.create_server(("", 8080))
+    print("ready", flush=True)
+    signal.alarm(30)
+    signal.pause()
+    """
+
+  private func expectPrintable(_ outcome: Outcome, at location: SourceLocation = #_sourceLocation) {
+    let unwanted = (outcome.stdout + outcome.stderr).unicodeScalars.filter {
+      switch $0.properties.generalCategory {
+      case .control: $0 != "\n"
+      case .format, .lineSeparator, .paragraphSeparator: true
+      default: false
+      }
+    }
+    #expect(unwanted.isEmpty, "\(outcome)", sourceLocation: location)
+  }
+
   @Test func twoThousandSpecs() throws {
     try withTopology { topology in
       let before = try topology.host.snapshot()
@@ -71,6 +142,13 @@ import Testing
       ])
       let outcome = try failing("map", "8081:80", "--to", Address.web, status: 1)
       #expect(outcome.stderr.count < 100_000, "all of it: \(outcome.stderr.count)")
+      let late = try topology.portmap(with: [
+        "iptables-restore": "seq -f 'line %.0f' 200000 >&2; printf 'why:\\n\\tbecause\\n' >&2; exit 1"
+      ])
+      let lines = try late("map", "8081:80", "--to", Address.web, status: 1).stderr.split(separator: "\n")
+      #expect(lines.suffix(3) == ["  line 200000", "  why:", "  \\x09because"], "\(lines.suffix(4))")
+      #expect(lines.first?.wholeMatch(of: /portmap: cannot map 8081:80: .* with status 1: line \d+/) != nil)
+      #expect(lines.count < 1000)
     }
   }
 

@@ -1,23 +1,58 @@
 import Foundation
 import Testing
 
-/// Options and commands as such: what is known, what excludes what, where each may stand.
+/// The options and commands that are known, the options that exclude each other, and where each may stand.
 @Suite struct OptionTests {
   @Test func versionAndHelp() throws {
     try withHost { portmap, _ in
       #expect(try portmap("--version").stdout.wholeMatch(of: /portmap \d+\.\d+\.\d+\n/) != nil)
       #expect(try portmap("--help").stdout.contains("alloc"))
       #expect(try portmap("-h").stdout.contains("unmap"))
-      for command in ["map", "unmap", "alloc", "list", "proxy"] {
+      for command in ["map", "unmap", "alloc", "list", "proxy", "check", "repair"] {
         let help = try portmap(command, "--help")
         #expect(help.stdout.contains(command) && help.stderr.isEmpty, "\(help)")
-        #expect(try portmap(command, "-h").stdout == help.stdout)
+        #expect(help.stdout.contains("\nExample:\n") && help.stdout.contains("\nExit status:\n"), "\(help)")
+        for arguments in [
+          [command, "-h"], ["-h", command], ["help", command], [command, "80", "--nonsense", "-qh"],
+        ] {
+          #expect(try portmap.run(arguments).stdout == help.stdout, "\(arguments)")
+        }
       }
     }
   }
 
+  @Test func portmapAlone() throws {
+    try withHost { portmap, _ in
+      let outcome = try portmap.run([], status: 2)
+      #expect(outcome.stdout.isEmpty)
+      #expect(outcome.stderr == (try portmap("--help").stdout))
+    }
+  }
+
   @Test(arguments: [
-    [], ["frobnicate"], ["map"], ["map", "--frobnicate", "80"], ["map", "--to"], ["map", "80", "--to", ""],
+    ["-q"], ["--json"], ["frobnicate"], [""], ["--"], ["-"], ["help", "frobnicate"], ["help", "map", "list"],
+    ["--to", "10.99.0.2", "map", "80"], ["-c2", "alloc"], ["-n", "list"], ["-n", "check"], ["-qx", "list"],
+    ["list", "-qn"], ["list", "--", "-h"], ["alloc", "-c=2"], ["alloc", "-qc"],
+    ["--state-dir", "/x", "list", "--state-dir", "/y"], ["alloc", "--"], ["map", "80", "--"],
+    ["unmap", "--", "-q"], ["check", "--", "8080/"], ["repair", "8080"], ["list", "--json=1"],
+    ["alloc", "--ip", "--subnet", "10.77.0.0/024"], ["alloc", "--ip", "--lend"],
+    ["alloc", "--ip", "--host-ip", "127.0.0.1"], ["alloc", "--netns", "web", "--range", "1-2"],
+    ["alloc", "--netns", "web", "--name", "db"], ["alloc", "--bridge", "br0"], ["alloc", "-c2", "8080"],
+    ["map", "--masquerade", "--proxy-only", "80", "--to", "10.99.0.2"], ["map", "-c2", "80"],
+    ["map", "--bridge", "br0", "--to", "10.99.0.2", "80"], ["map", "--lend", "80"],
+    ["map", "80", "--host-ip="],
+    ["map", "80", "--range="], ["map", "80", "--bridge="],
+    ["map", "80", "--proxy-only", "--proxy-protocol="],
+    ["map", "--to", "10.99.0.2", "--to", "10.99.0.2", "80"], ["alloc", "--name=", "--ip"],
+    ["alloc", "--netns="],
+    ["map", "--host-ip", "192.0.2.1", "--host-ip", "192.0.2.1", "80", "--to", "10.99.0.2"],
+    ["alloc", "--range", "8000-٨٠١٠"], ["alloc", "-c٢"], ["proxy", "8080", "10.99.0.2:٨٠"],
+    ["proxy", "--udp-timeout=", "8080", "10.99.0.2:80"], ["proxy", "--to", "10.99.0.2", "8080"],
+    ["unmap", "--if-exists"], ["exec", "true"], ["exec"], ["hold", "a0000000", "0", "0"],
+    ["proxy", "8080", "10.99.0.2:80", "127.0.0.1:8080", "10.99.0.2:81"],
+    ["proxy", "8080/tcp+udp", "10.99.0.2:80", "8079-8081/udp", "10.99.0.2:80-82"], ["map"],
+    ["map", "--frobnicate", "80"], ["map", "--to"],
+    ["map", "80", "--to", ""],
     ["map", "--no-proxy", "--proxy-only", "80", "--to", "10.99.0.2"],
     ["map", "--proxy-protocol", "v1", "80", "--to", "10.99.0.2"],
     ["map", "--proxy-only", "--proxy-protocol", "v3", "80", "--to", "10.99.0.2"],
@@ -29,7 +64,7 @@ import Testing
     ["map", "--to", "a-name-of-16-chars", "80"], ["map", "--bridge", "no/slash", "80"],
     ["alloc", "--to", "10.99.0.2"], ["alloc", "-c", "0"], ["alloc", "-c", "-1"], ["alloc", "-c", "many"],
     ["alloc", "--ip", "8080"], ["alloc", "--ip", "-c", "2"],
-    ["alloc", "--ip", "--", "true"], ["alloc", "--netns", "web", "--", "true"], ["--json", "list"],
+    ["alloc", "--ip", "--", "true"], ["alloc", "--netns", "web", "--", "true"],
     ["alloc", "--name", "web"],
     ["alloc", "--subnet", "10.77.0.0/24"], ["alloc", "--ip", "--netns", "web"],
     ["alloc", "--ip", "--name", "deadbeef"], ["alloc", "--ip", "--subnet", "10.77.0.0"],
@@ -54,7 +89,8 @@ import Testing
 
   @Test(arguments: [
     (["lst"], "did you mean list?"), (["map", "--too", "10.99.0.2", "80"], "did you mean --to?"),
-    (["--json", "list"], "portmap --help lists them"),
+    (["--json"], "portmap --help lists the commands"), (["nonsense"], "portmap --help lists the commands"),
+    (["--to", "10.99.0.2", "map", "80"], "it goes behind the command: portmap map --to"),
     (["map", "80", "10.99.0.2"], "the backend goes with --to"),
   ])
   func hints(_ arguments: [String], _ hint: String) throws {
@@ -87,6 +123,15 @@ import Testing
       #expect(try portmap("list", "--", "8001").stdout.contains("8001"))
       try portmap("unmap", "--", "8001", "8002")
       #expect(try host.sockets(.tcp, 8001).isEmpty)
+      #expect(try portmap("alloc", "-qc2", "8001-8010").stdout == "8001\n8002\n")
+      #expect(try portmap("alloc", "-nc2").lines.count == 2)
+      #expect(try portmap("-qv", "unmap", "8001").stdout.isEmpty)
+      #expect(try portmap("--json", "list", "8002").stdout.hasPrefix("{"))
+      #expect(try portmap("-q", "--", "list", "--", "8002").lines.count == 1)
+      #expect(try portmap("-n", "unmap", "8002").stdout.isEmpty == false)
+      #expect(try portmap("--state-dir", portmap.state + "-other", "-q", "list").stdout.isEmpty)
+      #expect(try host.sockets(.tcp, 8002).count == 1)
+      try portmap("unmap", "-q", "8002")
     }
   }
 

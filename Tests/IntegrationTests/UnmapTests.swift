@@ -82,7 +82,9 @@ import Testing
       // The others have been released all the same.
       #expect(try portmap.list().isEmpty)
       #expect(try portmap("unmap", "--if-exists", "8080/udp", "nobody", "10.1.2.3").stderr.isEmpty)
-      for target in ["nobody", "10.1.2.3", "a0000000", "8080"] {
+      let spec = try portmap("unmap", "8080:80/udp", "8080:80/tcp+udp", status: 5)
+      #expect(spec.stderr == "portmap: 8080:80/udp is not mapped; 8080:80/tcp+udp is not mapped\n")
+      for target in ["nobody", "10.1.2.3", "a0000000", "8080", "8080->10.99.0.2:80/udp"] {
         let outcome = try portmap("unmap", target, status: 5)
         #expect(outcome.stderr.contains(target), "\(outcome)")
       }

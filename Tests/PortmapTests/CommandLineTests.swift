@@ -31,18 +31,27 @@ import Testing
     #expect(arguments.all("--to") == [])
   }
 
+  @Test(arguments: ["-qc3 80", "-qc 3 80", "80 -c3 -qq", "-c 3 -q -- 80", "--count=3 -q 80"])
+  func joinedShorts(_ line: String) throws {
+    let arguments = try parse(line)
+    #expect(arguments.has("--quiet") && arguments.value("--count") == "3")
+    #expect(arguments.operands == ["80"])
+  }
+
   @Test func valuesAreTakenAsTheyAre() throws {
     #expect(try parse("--to --quiet").value("--to") == "--quiet")
     #expect(try parse("--to=a=b").value("--to") == "a=b")
     #expect(try parse("--to=").value("--to") == "")
     #expect(try parse("--to -- 80").value("--to") == "--")
+    #expect(try parse("-cq").value("--count") == "q")
+    #expect(try parse("-c=3").value("--count") == "=3")
+    #expect(try parse("-c -q").value("--count") == "-q")
   }
 
   @Test func twoDashesBeginACommandOrEndTheOptions() throws {
     let command = try parse("80 -- sleep --to 5", startsCommand: true)
     #expect(command.operands == ["80"])
     #expect(command.command == ["sleep", "--to", "5"])
-    #expect(try parse("80 --", startsCommand: true).command == [])
     #expect(try parse("-- --to -q").operands == ["--to", "-q"])
     #expect(try parse("- 80").operands == ["-", "80"])
   }
@@ -51,10 +60,14 @@ import Testing
     ("--too web", "unknown option '--too'"), ("-x", "unknown option '-x'"),
     ("--to", "option --to needs a value"),
     ("--to a --to b", "option --to is given twice"), ("--quiet=yes", "option --quiet takes no value"),
-    ("--count 1 -c 2", "option -c is given twice"), ("-c3", "unknown option '-c3'"),
+    ("--count 1 -c 2", "option -c is given twice"), ("-c1 -qc2", "option -c is given twice"),
+    ("-qx", "unknown option '-x' in '-qx'"), ("-xq", "unknown option '-x' in '-xq'"),
+    ("-q=yes", "unknown option '-=' in '-q=yes'"), ("-qc", "option -c needs a value"),
+    ("-\u{1B}", "unknown option '-\\x1b'"), ("--=", "unknown option '--'"),
+    ("80 --", "expected a command behind --"),
   ])
   func mistakes(line: String, message: String) {
-    let failure = #expect(throws: Failure.self) { try parse(line) }
+    let failure = #expect(throws: Failure.self) { try parse(line, startsCommand: true) }
     #expect(failure?.status == .usage)
     #expect(failure?.message == message)
   }
@@ -62,6 +75,47 @@ import Testing
   @Test func nearMissIsNamed() {
     let failure = #expect(throws: Failure.self) { try parse("--quite") }
     #expect(failure?.hint == "did you mean --quiet?")
+    #expect(#expect(throws: Failure.self) { try parse("--q") }?.hint == nil)
+  }
+}
+
+/// What stands before the command, and what is left for it.
+@Suite struct CallTests {
+  private func call(_ line: String) throws(Failure) -> Call {
+    try Call(line.split(separator: " ").map(String.init))
+  }
+
+  @Test(arguments: [
+    ("list 8080", "list", "8080"), ("--json list 8080", "list", "--json 8080"),
+    ("-qv --state-dir list list -q", "list", "-qv --state-dir list -q"),
+    ("--state-dir=/x -n map -- true", "map", "--state-dir=/x -n -- true"),
+    ("-q -- list -- -h", "list", "-q -- -h"), ("-- list", "list", ""), ("-h list", "list", "-h"),
+    ("map --to -h", "map", "--to -h"),
+  ])
+  func optionsBeforeTheCommandAreTheCommands(line: String, command: String, words: String) throws {
+    let call = try call(line)
+    #expect(call.command == command)
+    #expect(call.words.joined(separator: " ") == words)
+  }
+
+  @Test func withoutACommand() throws {
+    #expect(try call("-qh").leading == ["--quiet", "--help"])
+    #expect(try call("-qh").command == nil)
+    #expect(try call("--").command == nil)
+    #expect(try call("-v --version").leading.contains("--version"))
+    #expect(try call("list --version").leading.isEmpty)
+  }
+
+  @Test(arguments: [
+    ("--to x map", "unknown option '--to'", "it goes behind the command: portmap map --to"),
+    ("--count=2 alloc", "unknown option '--count'", "it goes behind the command: portmap alloc --count"),
+    ("-x list", "unknown option '-x'", nil),
+    ("--josn list", "unknown option '--josn'", "did you mean --json?"),
+    ("--state-dir", "option --state-dir needs a value", nil),
+  ])
+  func mistakes(line: String, message: String, hint: String?) {
+    let failure = #expect(throws: Failure.self) { try call(line) }
+    #expect(failure?.status == .usage && failure?.message == message && failure?.hint == hint)
   }
 }
 
@@ -116,6 +170,7 @@ import Testing
       for option in options + ["-h", "--help", "--json", "-q", "--quiet", "-v", "--verbose", "--state-dir"] {
         #expect(known.contains(option), "\(name) \(option)")
       }
+      #expect(known.contains("-n") == options.contains("-n"), "\(name) -n")
     }
     #expect(CommandTable.command("Map") == nil)
   }
@@ -130,6 +185,11 @@ import Testing
       for operand in operands.intersection(["SPEC", "PORTSPEC", "TARGET"]) {
         #expect(text.contains("A \(operand) is "), "\(command.name)")
       }
+      #expect(text.contains("\nExample:\n  ") && command.example.line.contains("portmap \(command.name) "))
+      let statuses = command.statuses.map(\.status.rawValue)
+      #expect(statuses.starts(with: [0, 1, 2]) && statuses == statuses.sorted(), "\(command.name)")
+      for status in statuses { #expect(text.contains("\n  \(status)  ")) }
+      #expect(text.contains("\n  125 ") == command.takesCommand)
     }
   }
 

@@ -105,6 +105,17 @@ import Testing
   }
 
   @Test func absenceIsSaidInTheWordsOfTheContract() throws {
-    #expect(try Target("8080/udp").absence == "port udp/8080 is not mapped")
+    for (target, absence) in [
+      ("8080/udp", "port udp/8080 is not mapped"), ("8080", "port tcp/8080 is not mapped"),
+      ("[::1]:8080", "port tcp/[::1]:8080 is not mapped"), ("8080:80/udp", "8080:80/udp is not mapped"),
+      ("127.0.0.1:8080:80", "127.0.0.1:8080:80 is not mapped"),
+      ("8080:80/tcp+udp", "8080:80/tcp+udp is not mapped"),
+      ("8080->10.0.0.2:80/udp", "8080->10.0.0.2:80/udp is not mapped"),
+      ("web", "no address is called 'web'"), ("a0000000", "no mapping or reservation has the id a0000000"),
+    ] {
+      #expect(try Target(target).absence == absence)
+    }
+    #expect(try Target("8080/tcp+udp").absence(of: [.udp]) == "port udp/8080 is not mapped")
+    #expect(try Target("8080:80/tcp+udp").absence(of: [.tcp]) == "8080:80/tcp is not mapped")
   }
 }

@@ -1,22 +1,30 @@
-/// A command: its place in the dispatch, its help, and what the completions know of it.
+/// A command of portmap: its code, its options and the words that explain it.
 struct CommandDefinition: Sendable {
   let name: String
   let synopsis: [String]
   let summary: String
-  /// What the options' explanations leave open, a paragraph each.
+  /// Paragraphs about its operands and whatever its options leave open.
   var details: [String] = []
   let options: [OptionDefinition]
   /// Whether `--` begins a command to run.
   var takesCommand = false
+  /// A command line that a person can start from, and what it does.
+  let example: (line: String, effect: String)
+  /// The statuses that it ends with, each with its reason; those of a command that it runs aside.
+  let statuses: [(status: ExitStatus, reason: String)]
   let run: @Sendable (ParsedArguments, Context) throws -> Void
 
-  /// Its own options and those of every command.
+  /// The options of the command itself and those of every command.
   var allOptions: [OptionDefinition] { options + CommandTable.commonOptions }
 }
 
-/// The one table that dispatch, help and the completions' test share.
+/// The table of commands, from which dispatch and help are made.
 enum CommandTable {
   static let version = "0.1.0"
+
+  /// The options that may stand before the command: those of every command, and two that not every command takes.
+  static let leadingOptions =
+    commonOptions + [dryRun, OptionDefinition(name: "--version", help: "tell the version")]
 
   static let commonOptions = [
     OptionDefinition(name: "--json", help: "print one JSON document"),
@@ -29,7 +37,7 @@ enum CommandTable {
     OptionDefinition(
       name: "--state-dir",
       value: "DIR",
-      help: "where the state is (default: $PORTMAP_STATE_DIR, else under /run)"
+      help: "the folder with the state (default: $PORTMAP_STATE_DIR, else one under /run)"
     ),
     OptionDefinition(name: "--help", short: "-h", help: "explain the command"),
   ]
@@ -48,7 +56,7 @@ enum CommandTable {
   private static let range = OptionDefinition(
     name: "--range",
     value: "A-B",
-    help: "where ports are allocated (default: $PORTMAP_RANGE, else 49153-65535)"
+    help: "the ports to choose from (default: $PORTMAP_RANGE, else 49153-65535)"
   )
   private static let bridge = OptionDefinition(
     name: "--bridge",
@@ -62,6 +70,13 @@ enum CommandTable {
   )
   private static let target =
     "A TARGET is a port (8080/udp), a whole range, a spec, a line that map printed, an address or its name, or an id."
+  private static let done = (ExitStatus.success, "done")
+  private static let undone = (ExitStatus.failed, "failed; everything done so far was undone")
+  private static let usage = (ExitStatus.usage, "usage error; nothing was tried")
+  private static let notPermitted = (
+    ExitStatus.notPermitted, "not permitted; the message names what is needed"
+  )
+  private static let nowhere = (ExitStatus.nothingMatched, "a target is nowhere")
 
   static let commands = [
     CommandDefinition(
@@ -71,8 +86,7 @@ enum CommandTable {
       details: [
         "A SPEC is [HOST_IP:][HOST[-END]]:BACKEND[-END][/PROTO], or BACKEND[-END][/PROTO], whose host port is"
           + " allocated. PROTO is tcp (the default), udp, sctp or tcp+udp.",
-        "With -- CMD the mappings live as long as CMD, whose exit status becomes portmap's own; 125 is portmap's failure,"
-          + " 126 and 127 say that CMD could not be run.",
+        "With -- CMD the mappings live as long as CMD.",
       ],
       options: [
         OptionDefinition(
@@ -90,6 +104,10 @@ enum CommandTable {
         proxyProtocol, range, dryRun,
       ],
       takesCommand: true,
+      example: ("portmap map 8080:80 --to 172.16.42.2", "port 8080 of this host leads to port 80 there"),
+      statuses: [
+        done, undone, usage, (.conflict, "a host port is taken; another one may work"), notPermitted,
+      ],
       run: MapCommand.run
     ),
     CommandDefinition(
@@ -102,6 +120,8 @@ enum CommandTable {
         OptionDefinition(name: "--all", help: "release everything, portmap's own bridge too"),
         dryRun,
       ],
+      example: ("portmap unmap 8080 53/udp web", "releases two ports and the address called web"),
+      statuses: [done, (.failed, "failed; give the command again"), usage, notPermitted, nowhere],
       run: UnmapCommand.run
     ),
     CommandDefinition(
@@ -115,9 +135,8 @@ enum CommandTable {
       details: [
         "A PORTSPEC is [HOST_IP:]PORT[-END][/PROTO]: one port, one free port of a range, or with 0 any; without one,"
           + " any tcp port.",
-        "With -- CMD the ports live as long as CMD, whose exit status becomes portmap's own. CMD finds the sockets from"
-          + " descriptor 3 on as with systemd (LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES), the first port in PORT, all in"
-          + " PORTMAP_PORTS.",
+        "With -- CMD the ports live as long as CMD, which finds the sockets from descriptor 3 on as with systemd"
+          + " (LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES), the first port in PORT, all in PORTMAP_PORTS.",
       ],
       options: [
         OptionDefinition(name: "--count", short: "-c", value: "N", help: "how many of each (default: 1)"),
@@ -128,7 +147,7 @@ enum CommandTable {
         ),
         OptionDefinition(name: "--ip", help: "the next address of the bridge network"),
         OptionDefinition(name: "--netns", value: "NAME", help: "plug that network namespace into the bridge"),
-        OptionDefinition(name: "--name", value: "NAME", help: "what the address is called"),
+        OptionDefinition(name: "--name", value: "NAME", help: "a name for the address"),
         bridge,
         OptionDefinition(
           name: "--subnet",
@@ -138,6 +157,10 @@ enum CommandTable {
         dryRun,
       ],
       takesCommand: true,
+      example: ("port=$(portmap alloc 8000-8010)", "one free port of these, which nobody else can take"),
+      statuses: [
+        done, undone, usage, (.conflict, "the port or address is taken; another one may work"), notPermitted,
+      ],
       run: AllocCommand.run
     ),
     CommandDefinition(
@@ -146,6 +169,8 @@ enum CommandTable {
       summary: "show mappings, reservations and addresses",
       details: [target],
       options: [],
+      example: ("portmap list 8080", "shows the mapping of port 8080"),
+      statuses: [done, (.failed, "failed"), usage, notPermitted, nowhere],
       run: ListCommand.run
     ),
     CommandDefinition(
@@ -161,9 +186,11 @@ enum CommandTable {
         OptionDefinition(
           name: "--udp-timeout",
           value: "SECONDS",
-          help: "when an idle udp client is forgotten (default: 90)"
+          help: "the time after which an idle udp client is forgotten (default: 90)"
         ),
       ],
+      example: ("portmap proxy 8080 192.0.2.7:80", "forwards port 8080 until Ctrl-C"),
+      statuses: [done, (.failed, "failed"), usage, (.conflict, "a port is taken"), notPermitted],
       run: ProxyCommand.run
     ),
     CommandDefinition(
@@ -171,13 +198,17 @@ enum CommandTable {
       synopsis: ["check"],
       summary: "compare rules, sockets and processes with what they should be",
       options: [],
+      example: ("portmap check || portmap repair", "mends what is not as it should be"),
+      statuses: [done, (.failed, "there is a difference, or check failed"), usage, notPermitted],
       run: CheckCommand.run
     ),
     CommandDefinition(
       name: "repair",
       synopsis: ["repair [-n]"],
-      summary: "put back what is missing, take away what nothing has",
+      summary: "put back what is missing, delete what belongs to no mapping",
       options: [dryRun],
+      example: ("portmap repair -n", "shows what repair would do"),
+      statuses: [done, (.failed, "something could not be mended; the rest was done"), usage, notPermitted],
       run: RepairCommand.run
     ),
   ]

@@ -1,6 +1,6 @@
-/// The help texts, made from the command table.
+/// The explanations that `--help` prints, made from the command table.
 enum Help {
-  /// One screen about everything.
+  /// Explains portmap in one screen.
   static var overview: String {
     let width = CommandTable.commands.map(\.name.count).max() ?? 0
     let commands = CommandTable.commands.map { "  \(padded($0.name, width))  \($0.summary)" }
@@ -24,7 +24,7 @@ enum Help {
       """ + "\n"
   }
 
-  /// All about one command.
+  /// Explains one command.
   static func text(_ command: CommandDefinition) -> String {
     var text = command.synopsis.enumerated()
       .map { ($0 == 0 ? "usage: " : "       ") + "portmap " + $1 }.joined(separator: "\n")
@@ -36,23 +36,38 @@ enum Help {
     where !options.isEmpty {
       text += "\(title):\n" + options.map(line).joined() + "\n"
     }
-    return String(text.dropLast())
+    text += "Example:\n  \(command.example.line)\n\(padded("", 6))\(command.example.effect)\n\n"
+    return text + "Exit status:\n" + statuses(of: command).map { row($0, $1, column: 11) }.joined()
   }
 
-  /// Where the explanations begin, and where lines end.
-  private static let column = 26
+  private static func statuses(of command: CommandDefinition) -> [(String, String)] {
+    let own = command.statuses.map { ("\($0.status.rawValue)", $0.reason) }
+    guard command.takesCommand else { return own }
+    return own + [
+      ("CMD's", "with -- CMD: its own status, 128+N when signal N ended it"),
+      ("\(ExitStatus.besideCommand.rawValue)", "with -- CMD: portmap itself failed (a usage error stays 2)"),
+      ("\(ExitStatus.commandNotRun.rawValue)", "with -- CMD: CMD could not be run"),
+      ("\(ExitStatus.commandNotFound.rawValue)", "with -- CMD: CMD was not found"),
+    ]
+  }
+
+  /// The column in which lines end.
   private static let width = 80
 
   private static func line(_ option: OptionDefinition) -> String {
     let names = [option.short, option.name].compactMap { $0 }.joined(separator: ", ")
-    let form = "  " + names + (option.value.map { " \($0)" } ?? "")
-    let help = wrapped(option.help + (option.isRepeatable ? " (repeatable)" : ""), to: width - column)
-    let indent = padded("", column)
-    let lines =
+    let help = option.help + (option.isRepeatable ? " (repeatable)" : "")
+    return row(names + (option.value.map { " \($0)" } ?? ""), help, column: 26)
+  }
+
+  /// A term and its explanation, which begins in a column and goes on there in further lines.
+  private static func row(_ term: String, _ explanation: String, column: Int) -> String {
+    let form = "  \(term)"
+    let lines = wrapped(explanation, to: width - column).map { padded("", column) + $0 }
+    let rows =
       form.count > column - 2
-      ? [form] + help.map { indent + $0 }
-      : help.enumerated().map { ($0 == 0 ? padded(form, column) : indent) + $1 }
-    return lines.joined(separator: "\n") + "\n"
+      ? [form] + lines : [padded(form, column) + lines[0].dropFirst(column)] + lines.dropFirst()
+    return rows.joined(separator: "\n") + "\n"
   }
 
   private static func wrapped(_ text: String, to width: Int) -> [String] {

@@ -1,7 +1,7 @@
 import CLinux
 import Foundation
 
-/// From the words of the command line to an exit status.
+/// The way from the words of the command line to an exit status.
 enum Run {
   /// Runs a command and prints its failure, if any; dies of the signal that interrupted it, if one did.
   static func main(_ words: [String]) -> Int32 {
@@ -9,6 +9,10 @@ enum Run {
     signal(SIGPIPE, SIG_IGN)
     // Where a caller ignores it, and hands that on, the kernel keeps no child's exit status: failures would go unseen.
     signal(SIGCHLD, SIG_DFL)
+    if words.isEmpty {
+      Output.writeError(Help.overview)
+      return ExitStatus.usage.rawValue
+    }
     do {
       try dispatch(words)
       return ExitStatus.success.rawValue
@@ -18,42 +22,53 @@ enum Run {
       clinux_die_of(interruption.signal)
       return 128 + interruption.signal
     } catch {
-      let failure = Failure(error, doing: words.first ?? "run")
+      let failure = Failure(error, doing: "run")
       Output.report(failure)
       return failure.status.rawValue
     }
   }
 
   private static func dispatch(_ words: [String]) throws {
-    guard let name = words.first else {
-      throw Failure.usage("expected a command", hint: "portmap --help lists them")
+    let call = try Call(words)
+    if call.leading.contains("--version") { return try Output.write("portmap \(CommandTable.version)\n") }
+    switch call.command {
+    case nil where call.leading.contains("--help"): try Output.write(Help.overview)
+    case nil: throw Failure.usage("expected a command", hint: "portmap --help lists the commands")
+    case "help": try explain(call.words)
+    case .some(let name): try run(command(name), call.words)
     }
-    if name == "help", words.count > 1 { return try dispatch([words[1], "--help"]) }
-    if name == "--help" || name == "-h" || name == "help" { return try Output.write(Help.overview) }
-    if name == "--version" { return try Output.write("portmap \(CommandTable.version)\n") }
-    if name.hasPrefix("-") {
-      throw Failure.usage("expected a command before '\(name)'", hint: "portmap --help lists them")
-    }
-    guard let command = CommandTable.command(name) else {
-      let near = Spelling.nearest(name, among: CommandTable.commands.map(\.name))
-      throw Failure.usage(
-        "unknown command '\(name)'",
-        hint: near.map { "did you mean \($0)?" } ?? "portmap --help lists the commands"
-      )
-    }
-    let rest = Array(words.dropFirst())
-    if rest.prefix(while: { $0 != "--" }).contains(where: { $0 == "--help" || $0 == "-h" }) {
+  }
+
+  /// `portmap help [COMMAND]`.
+  private static func explain(_ words: [String]) throws {
+    let names = try ParsedArguments(words, options: CommandTable.commonOptions, startsCommand: false).operands
+    guard names.count <= 1 else { throw Failure.usage("help explains one command at a time") }
+    try Output.write(names.first.map { Help.text(try command($0)) } ?? Help.overview)
+  }
+
+  private static func command(_ name: String) throws(Failure) -> CommandDefinition {
+    if let command = CommandTable.command(name) { return command }
+    let near = Spelling.nearest(name, among: CommandTable.commands.map(\.name))
+    throw .usage(
+      "unknown command '\(name)'",
+      hint: near.map { "did you mean \($0)?" } ?? "portmap --help lists the commands"
+    )
+  }
+
+  private static func run(_ command: CommandDefinition, _ words: [String]) throws {
+    if ParsedArguments.wantsHelp(words, options: command.allOptions) {
       return try Output.write(Help.text(command))
     }
     let arguments = try ParsedArguments(
-      rest,
+      words,
       options: command.allOptions,
       startsCommand: command.takesCommand
     )
-    if arguments.command?.isEmpty ?? false { throw Failure.usage("expected a command behind --") }
     if command.name != "proxy" { _ = clinux_catch_signals() }
     do {
-      try command.run(arguments, Context(arguments, environment: ProcessInfo.processInfo.environment))
+      try Failure.wrapping(command.name) {
+        try command.run(arguments, Context(arguments, environment: ProcessInfo.processInfo.environment))
+      }
     } catch let failure as Failure where arguments.command != nil {
       throw failure.besideCommand
     }

@@ -90,6 +90,11 @@ private struct ProxyOptions {
       }
       return (frontend, backend)
     }
+    for (index, pair) in pairs.enumerated() {
+      if let other = pairs[..<index].firstIndex(where: { $0.frontend.overlaps(pair.frontend) }) {
+        throw Failure.usage("'\(operands[other * 2])' and '\(operands[index * 2])' need the same host port")
+      }
+    }
     if proxyProtocol != nil, pairs.contains(where: { $0.frontend.transports != .one(.tcp) }) {
       throw Failure.usage("--proxy-protocol is for tcp alone")
     }
@@ -106,7 +111,7 @@ private struct ProxyOptions {
   /// Reads `192.0.2.7:80`, `[2001:db8::7]:80`, or the same with a range of ports.
   private static func endpoint(_ text: String) throws(Failure) -> Endpoint {
     guard let colon = text.lastIndex(of: ":"), let ports = PortRange(text[text.index(after: colon)...]) else {
-      throw .usage("invalid backend '\(text)': expected ADDRESS:PORT")
+      throw .usage("invalid backend '\(text)': expected ADDRESS:PORT with a port 1-65535, or a range of them")
     }
     let address = text[..<colon]
     let isBracketed = address.first == "[" && address.last == "]"

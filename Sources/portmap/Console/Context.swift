@@ -1,6 +1,6 @@
 import Foundation
 
-/// What every command is given besides its own options.
+/// The options and surroundings that all commands have in common.
 struct Context {
   let environment: [String: String]
   let json: Bool
@@ -15,9 +15,7 @@ struct Context {
     quiet = arguments.has("--quiet")
     let verbose = arguments.has("--verbose")
     let runner = ProgramRunner(environment: environment) { command in
-      guard verbose else { return }
-      let text = Array("[#] \(command)\n".utf8)
-      _ = Glibc.write(2, text, text.count)
+      if verbose { Output.writeError("[#] \(command)\n") }
     }
     setting = Setting(
       statePath: StateFolder.path(option: folder, environment),
@@ -29,10 +27,10 @@ struct Context {
 
   var dryRun: Bool { setting.isDryRun }
 
-  /// Says something that is no result.
+  /// Says something on stderr that is no result.
   func say(_ message: String) { Output.say(message) }
 
-  /// A variable of the environment; an empty one counts as unset.
+  /// Returns a variable of the environment; an empty one counts as unset.
   func variable(_ name: String) -> String? {
     environment[name].flatMap { $0.isEmpty ? nil : $0 }
   }

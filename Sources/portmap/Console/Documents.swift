@@ -1,6 +1,6 @@
 // The JSON documents of the contract: keys are only ever added.
 
-/// What leads where, and of a mapping also how: `proxy` knows no more than the pair.
+/// A mapping, or a pair of `proxy`, which has no id, no process of its own and no status.
 struct MappingDocument: Encodable {
   let backendIP: IPAddress
   let backendPort: UInt16
@@ -35,6 +35,7 @@ struct MappingDocument: Encodable {
   }
 }
 
+/// A reserved port.
 struct ReservationDocument: Encodable {
   let hostIP: HostAddress
   let id: String
@@ -51,7 +52,7 @@ struct ReservationDocument: Encodable {
   }
 }
 
-/// An address with its ports in the manner of `docker inspect`: backend to host, one dictionary a protocol.
+/// An allocated address with its ports in the manner of `docker inspect`: backend to host, one dictionary a protocol.
 struct AddressDocument: Encodable {
   let bridge: String
   let gateway: IPAddress?
@@ -92,6 +93,7 @@ struct DifferenceDocument: Encodable {
   }
 }
 
+/// All that list finds, and all that unmap releases.
 struct ListDocument: Encodable {
   let addresses: [AddressDocument]
   let mappings: [MappingDocument]

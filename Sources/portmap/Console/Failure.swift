@@ -1,6 +1,6 @@
 import Glibc
 
-/// How a run of portmap ends; the table is part of the contract with scripts.
+/// The ways in which a run of portmap ends; scripts rely on the numbers.
 enum ExitStatus: Int32 {
   case success = 0
   case failed = 1
@@ -8,24 +8,30 @@ enum ExitStatus: Int32 {
   case conflict = 3
   case notPermitted = 4
   case nothingMatched = 5
-  /// portmap's own failure where the other statuses are a command's, as with `env` and `timeout`.
+  /// With `-- CMD`, where the other statuses are CMD's, a failure of portmap's own, as with `env` and `timeout`.
   case besideCommand = 125
   case commandNotRun = 126
   case commandNotFound = 127
 }
 
-/// What a person is told when a command fails, and what the shell is told.
+/// The end of a command that failed: a message for the person and a status for the shell.
 struct Failure: Error {
-  let status: ExitStatus
+  private(set) var status: ExitStatus
+  /// Printable text. It has line breaks only between the lines of a program that it quotes.
   let message: String
-  var hint: String?
+  let hint: String?
 
-  init(_ status: ExitStatus, _ message: String, hint: String? = nil) {
+  /// - Parameters:
+  ///   - quoted: The lines that a program has written about its failure.
+  ///   - hint: Tells what to do.
+  init(_ status: ExitStatus, _ message: String, quoting quoted: [String] = [], hint: String? = nil) {
+    let quotation = quoted.map { $0.printable() }.joined(separator: "\n  ")
     self.status = status
-    self.message = message
-    self.hint = hint
+    self.message = message.printable() + (quotation.isEmpty ? "" : ": \(quotation)")
+    self.hint = hint?.printable()
   }
 
+  /// A mistake in the call.
   static func usage(_ message: String, hint: String? = nil) -> Failure {
     Failure(.usage, message, hint: hint)
   }
@@ -43,17 +49,17 @@ struct Failure: Error {
     }
   }
 
-  /// The same failure where a command was to be run: a mistake in the call is told from one of the command's own.
+  /// The same failure with the status that it has where a command was to be run: scripts have to tell portmap's own
+  /// failures from the command's.
   var besideCommand: Failure {
-    switch status {
-    case .usage, .commandNotRun, .commandNotFound: self
-    default: Failure(.besideCommand, message, hint: hint)
-    }
+    var failure = self
+    if ![.usage, .commandNotRun, .commandNotFound].contains(status) { failure.status = .besideCommand }
+    return failure
   }
 
-  /// Puts any error that the parts throw into words.
+  /// Puts any error into words.
   ///
-  /// - Parameter task: What could not be done because of it: `map 8080/udp`.
+  /// - Parameter task: The thing that could not be done because of it: `map 8080/udp`.
   init(_ error: any Error, doing task: String) {
     let cannot = "cannot \(task)"
     switch error {
@@ -78,7 +84,7 @@ struct Failure: Error {
     case let error as DescriptorLimitError:
       self.init(
         .failed,
-        "\(cannot): it needs \(error.needed) open files; the limit is \(error.hardLimit)",
+        "\(cannot): that needs \(error.needed) open files, and the limit is \(error.hardLimit)",
         hint: "raise it with ulimit -Hn \(error.needed)"
       )
     case let error as OperationError: self.init(error, cannot)
@@ -86,7 +92,7 @@ struct Failure: Error {
     }
   }
 
-  /// The port is named here, whatever the specs were: only the verb of the task stays.
+  /// Names the port instead of the specs: of the task only the verb stays.
   private init(_ error: AllocationError, _ task: String) {
     let cannot = "cannot \(task.prefix { $0 != " " })"
     switch error {
@@ -115,7 +121,7 @@ struct Failure: Error {
           hint: "ports below net.ipv4.ip_unprivileged_port_start need root"
         )
       case EADDRNOTAVAIL:
-        self.init(.failed, "\(cannot) \(port): that is no address of this host")
+        self.init(.failed, "\(cannot) \(port): this host has no such address")
       case EPROTONOSUPPORT, ESOCKTNOSUPPORT:
         self.init(.failed, "\(cannot) \(port): this kernel has no SCTP sockets", hint: "modprobe sctp")
       case EMFILE, ENFILE:
@@ -128,15 +134,20 @@ struct Failure: Error {
 
   private init(_ error: ProgramError, _ cannot: String) {
     switch error {
-    case .notFound(let program): self.init(.failed, "\(cannot): command not found: \(program)")
+    case .notFound(let program):
+      self.init(
+        .failed,
+        "\(cannot): command not found: \(program)",
+        hint: "install it, or add its folder to PATH"
+      )
     case .notStarted(let program, let reason): self.init(.failed, "\(cannot): \(program): \(reason)")
     case .timedOut(let program, let seconds):
       self.init(.failed, "\(cannot): \(program) did not end within \(seconds) seconds and was killed")
     case .failed(let program, let status, let stderr):
-      let words = stderr.split(separator: "\n").joined(separator: "\n  ")
       self.init(
         .failed,
-        "\(cannot): \(program) failed with status \(status)\(words.isEmpty ? "" : ": \(words)")"
+        "\(cannot): \(program) failed with status \(status)",
+        quoting: stderr.unicodeScalars.split { $0 == "\n" }.map { String($0) }
       )
     }
   }
@@ -200,24 +211,39 @@ struct Failure: Error {
 
   private init(_ error: NetworkError, _ cannot: String) {
     switch error {
-    case .noSuchBridge(let name): self.init(.failed, "\(cannot): there is no bridge \(name)")
+    case .noSuchBridge(let name):
+      self.init(
+        .failed,
+        "\(cannot): there is no bridge \(name)",
+        hint: "only portmap0 is made when it is needed; others must be there"
+      )
     case .notABridge(let name): self.init(.failed, "\(cannot): \(name) is not a bridge")
     case .bridgeWithoutIPv4(let name): self.init(.failed, "\(cannot): bridge \(name) has no IPv4 address")
-    case .noSuchNamespace(let name): self.init(.failed, "\(cannot): there is no network namespace \(name)")
+    case .noSuchNamespace(let name):
+      self.init(
+        .failed,
+        "\(cannot): there is no network namespace \(name)",
+        hint: "ip netns list shows those that are there"
+      )
     case .ownNamespace(let name):
       self.init(.failed, "\(cannot): \(name) is the network namespace that portmap itself is in")
     case .noFreeNetwork:
       self.init(
         .conflict,
-        "\(cannot): every range for a bridge overlaps a route",
-        hint: "name one with --subnet"
+        "\(cannot): each of the networks that portmap has for a bridge overlaps a route",
+        hint: "name another one with --subnet"
       )
     case .subnetTaken(let subnet, let network):
       self.init(
         .conflict,
         "\(cannot): \(subnet.networkDescription) is the network of an interface (\(network)), or contains it"
       )
-    case .unreadable(let command): self.init(.failed, "\(cannot): the output of '\(command)' makes no sense")
+    case .unreadable(let command):
+      self.init(
+        .failed,
+        "\(cannot): '\(command)' did not print the JSON that was expected",
+        hint: "portmap needs the ip of iproute2"
+      )
     }
   }
 }

@@ -1,68 +1,45 @@
-/// An option of a command, as it is written, parsed and explained.
-struct OptionDefinition: Sendable {
-  let name: String
-  var short: String?
-  /// What stands for its value in the help; nil for a switch.
-  var value: String?
-  var isRepeatable = false
-  let help: String
-}
-
-/// The words of a command line, sorted into options and operands.
+/// The words behind a command, sorted into options and operands.
 struct ParsedArguments: Sendable {
   private var values: [String: [String]] = [:]
   private(set) var operands: [String] = []
-  /// What stood behind `--` where that begins a command.
+  /// The words behind `--` where these are a command to run; nil without `--`.
   private(set) var command: [String]?
 
-  /// Options may come before or after operands; `--opt=value` and `--opt value` are the same.
+  /// Options may come before or after operands.
   ///
   /// - Parameters:
   ///   - options: Those that the command knows.
-  ///   - startsCommand: Whether `--` begins a command; elsewhere it only ends the options.
+  ///   - startsCommand: Whether `--` begins a command to run; elsewhere it only ends the options.
+  /// - Throws: A usage failure for the first word that is none of these.
   init(_ words: [String], options: [OptionDefinition], startsCommand: Bool) throws(Failure) {
-    var index = 0
-    while index < words.count {
-      let word = words[index]
-      index += 1
-      if word == "--" {
-        if startsCommand {
-          command = Array(words[index...])
-        } else {
-          operands += words[index...]
+    var reader = ArgumentReader(words, options: options)
+    while let argument = try reader.next() {
+      switch argument {
+      case .operand(let word): operands.append(word)
+      case .rest(let words) where startsCommand: command = words
+      case .rest(let words): operands += words
+      case .option(let option, let typed, let value):
+        guard value == nil || option.isRepeatable || values[option.name] == nil else {
+          throw .usage("option \(typed) is given twice")
         }
-        break
+        values[option.name, default: []].append(value ?? "")
       }
-      guard word.hasPrefix("-"), word != "-" else {
-        operands.append(word)
-        continue
-      }
-      let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-      let isLong = word.hasPrefix("--")
-      let name = isLong ? parts[0] : word
-      guard let option = options.first(where: { $0.name == name || $0.short == name }) else {
-        try Self.refuse(name, options)
-      }
-      if option.value == nil {
-        guard !isLong || parts.count == 1 else { throw .usage("option \(name) takes no value") }
-        values[option.name] = [""]
-        continue
-      }
-      guard let value = isLong && parts.count == 2 ? parts[1] : index < words.count ? words[index] : nil
-      else {
-        throw .usage("option \(name) needs a value")
-      }
-      if !(isLong && parts.count == 2) { index += 1 }
-      guard option.isRepeatable || values[option.name] == nil else {
-        throw .usage("option \(name) is given twice")
-      }
-      values[option.name, default: []].append(value)
     }
+    if command?.isEmpty ?? false { throw .usage("expected a command behind --") }
   }
 
-  private static func refuse(_ name: String, _ options: [OptionDefinition]) throws(Failure) -> Never {
-    let near = Spelling.nearest(name, among: options.map(\.name))
-    throw .usage("unknown option '\(name)'", hint: near.map { "did you mean \($0)?" })
+  /// Whether the words ask for an explanation of the command, whatever else may be wrong with them.
+  static func wantsHelp(_ words: [String], options: [OptionDefinition]) -> Bool {
+    var reader = ArgumentReader(words, options: options)
+    while true {
+      do {
+        guard let argument = try reader.next() else { return false }
+        if case .option(let option, _, _) = argument, option.name == "--help" { return true }
+      } catch {
+        // A mistake is told to those who have not asked for help.
+        continue
+      }
+    }
   }
 
   func has(_ option: String) -> Bool { values[option] != nil }

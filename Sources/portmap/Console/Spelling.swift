@@ -1,13 +1,13 @@
-/// Near misses.
+/// The search for the word that somebody who mistyped may have meant.
 enum Spelling {
-  /// The candidate that takes the fewest changes of a letter to reach, two at most and fewer than it has letters.
+  /// Returns the candidate that takes the fewest changes to reach: two at most, and fewer than it has letters.
   static func nearest(_ word: String, among candidates: [String]) -> String? {
     let near = candidates.map { (name: $0, distance: distance(Array(word), Array($0))) }
-      .filter { $0.distance <= min(2, $0.name.count - 1) }
+      .filter { near in near.distance <= min(2, near.name.count { $0.isLetter } - 1) }
     return near.min { $0.distance < $1.distance }?.name
   }
 
-  /// Levenshtein's distance.
+  /// Returns Levenshtein's distance.
   private static func distance(_ left: [Character], _ right: [Character]) -> Int {
     var previous = Array(0...right.count)
     for (row, character) in left.enumerated() {

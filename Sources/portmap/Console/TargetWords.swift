@@ -3,7 +3,7 @@ extension Target {
   var transports: [Transport] {
     switch self {
     case .ports(let spec): spec.transports.transports
-    case .spec(let spec): spec.transports.transports
+    case .spec(let spec, _): spec.transports.transports
     default: []
     }
   }
@@ -17,11 +17,13 @@ extension Target {
     switch self {
     case .ports(let spec):
       return "port \(names)/\(spec.hostAddress.prefix)\(spec.ports ?? .unknown) is not mapped"
-    case .spec: return "there is no such \(names) mapping"
-    case .line: return "there is no such mapping"
+    case .spec(_, let typed):
+      let isAll = transports == self.transports
+      return "\(isAll ? typed : "\(typed.prefix { $0 != "/" })/\(names)") is not mapped"
+    case .line(let line): return "\(line) is not mapped"
     case .address(let address): return "address \(address) is not allocated, and nothing is mapped to it"
     case .name(let name): return "no address is called '\(name)'"
-    case .id(let id): return "nothing has the id \(id)"
+    case .id(let id): return "no mapping or reservation has the id \(id)"
     }
   }
 }

@@ -1,4 +1,4 @@
-/// The flows that a mapping of these ports has to do with.
+/// A filter for the tracked flows to a range of host ports.
 struct FlowFilter: Codable, Hashable, Sendable {
   let transport: Transport
   let hostIP: HostAddress

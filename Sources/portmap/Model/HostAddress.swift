@@ -1,10 +1,11 @@
-/// Where on the host a port is: on one address, or on every one of both families.
+/// The host's side of a port: one address, or every address of both families.
 ///
-/// `0.0.0.0` and `::` are addresses here too: every IPv4 and every IPv6 one.
+/// `0.0.0.0` and `::` count as one address here; they mean every IPv4 and every IPv6 address.
 enum HostAddress: Hashable, Sendable {
   case every
   case one(IPAddress)
 
+  /// The address; nil for every address.
   var address: IPAddress? {
     if case .one(let address) = self { address } else { nil }
   }
@@ -16,13 +17,13 @@ enum HostAddress: Hashable, Sendable {
     address.map { [$0.family] } ?? [.v4, .v6]
   }
 
-  /// Whether a port on one and the same port on the other would want the same packets.
+  /// Whether the same port on both would get the same packets.
   func overlaps(_ other: HostAddress) -> Bool {
     guard let mine = address, let theirs = other.address else { return true }
     return mine == theirs || (mine.family == theirs.family && (mine.isUnspecified || theirs.isUnspecified))
   }
 
-  /// What stands before a port: `127.0.0.1:`, `[::1]:`, nothing for every address.
+  /// The text in front of a port: `127.0.0.1:`, `[::1]:`, nothing for every address.
   var prefix: String { address.map { "\($0.bracketed):" } ?? "" }
 }
 

@@ -6,7 +6,7 @@ struct IPAddress: Hashable, Sendable {
     case v4 = 4
     case v6 = 6
 
-    /// Bits in an address of the family.
+    /// The number of bits in an address of the family.
     var bits: Int { self == .v4 ? 32 : 128 }
   }
 
@@ -54,22 +54,22 @@ struct IPAddress: Hashable, Sendable {
   var isLoopback: Bool { family == .v4 ? value >> 24 == 127 : value == 1 }
   var isMulticast: Bool { family == .v4 ? value >> 28 == 0xE : value >> 120 == 0xFF }
   var isBroadcast: Bool { family == .v4 && value == 0xFFFF_FFFF }
-  /// fe80::/10 and 169.254.0.0/16.
+  /// Whether it is in fe80::/10 or 169.254.0.0/16.
   var isLinkLocal: Bool { family == .v4 ? value >> 16 == 0xA9FE : value >> 118 == 0x3FA }
-  /// ::ffff:0:0/96: an IPv4 address in IPv6 clothes.
+  /// Whether it is an IPv4 address in IPv6 form, ::ffff:0:0/96.
   var isIPv4Mapped: Bool { family == .v6 && value >> 32 == 0xFFFF }
 
-  /// The address as it stands in front of a port: IPv6 in brackets.
+  /// The address as it is written in front of a port: IPv6 in brackets.
   var bracketed: String { family == .v4 ? description : "[\(description)]" }
 
-  /// The bytes in network order, 4 or 16 of them.
+  /// Its 4 or 16 bytes in network order.
   var bytes: [UInt8] {
     withUnsafeBytes(of: value.bigEndian) { Array($0.suffix(family.bits / 8)) }
   }
 }
 
 extension IPAddress: LosslessStringConvertible, TextCodable {
-  /// The canonical text, RFC 5952's for IPv6.
+  /// The canonical text, that of RFC 5952 for IPv6.
   var description: String {
     withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { text in
       let known = bytes.withUnsafeBytes {

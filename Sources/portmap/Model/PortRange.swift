@@ -3,13 +3,13 @@ struct PortRange: Hashable, Sendable {
   let first: UInt16
   let last: UInt16
 
-  /// Ports that are given out where nobody asked for one: IANA's dynamic ports without 49152, as docker had them.
+  /// The range from which ports are chosen unless another is named: IANA's dynamic ports without 49152, as in docker.
   static let automatic = PortRange(uncheckedFirst: 49153, last: 65535)
 
-  /// Stands for ports that are yet to be allocated, in what a dry run shows.
+  /// A placeholder, in what a dry run shows, for ports that are still to be allocated.
   static let unknown = PortRange(uncheckedFirst: 0, last: 0)
 
-  /// Nil unless 1 <= first <= last.
+  /// Makes a range; nil unless 1 <= first <= last.
   init?(first: UInt16, last: UInt16) {
     guard first > 0, first <= last else { return nil }
     self.init(uncheckedFirst: first, last: last)
@@ -20,7 +20,7 @@ struct PortRange: Hashable, Sendable {
     self.last = last
   }
 
-  /// A run of `count` ports from `first` on; nil where it would leave 1-65535.
+  /// Makes a run of `count` ports from `first` on; nil where it would leave 1-65535.
   init?(first: UInt16, count: Int) {
     guard let last = UInt16(exactly: Int(first) + count - 1) else { return nil }
     self.init(first: first, last: last)

@@ -1,10 +1,10 @@
 /// A spec of `map`: `[HOST_IP:][HOST[-END]]:BACKEND[-END][/PROTO]`, or just `BACKEND[-END][/PROTO]`.
 struct PortSpec: Equatable, Sendable {
-  /// What the spec says of the host's side.
+  /// The host ports that a spec asks for.
   enum Frontend: Equatable, Sendable {
     /// Any free port, or run of ports where the backend is one.
     case allocated
-    /// Exactly these, pairwise with the backend's.
+    /// Exactly these, which lead to the backend's ports pairwise.
     case fixed(PortRange)
     /// Any one of these, for a single backend port.
     case anyOf(PortRange)
@@ -53,7 +53,7 @@ struct PortSpec: Equatable, Sendable {
     }
   }
 
-  /// How many host ports in a row the spec takes.
+  /// The number of consecutive host ports that the spec takes.
   var width: Int { backend.count }
 }
 
@@ -63,7 +63,7 @@ struct SpecError: Error, Equatable {
   let expected: String
 }
 
-/// What the readers of the spec forms share.
+/// Readers of the parts that all kinds of specs have.
 enum SpecText {
   /// Splits `/PROTO` off; tcp where there is none.
   static func splitTransport(_ text: String) throws(SpecError) -> (Substring, TransportChoice) {
@@ -75,7 +75,9 @@ enum SpecText {
     return (parts[0], transports)
   }
 
-  /// Splits `HOST_IP:` off, an IPv6 address in brackets, where more than `portsBehind` parts say that there is one.
+  /// Splits `HOST_IP:` off; an IPv6 address stands in brackets.
+  ///
+  /// - Parameter portsBehind: The number of parts that follow the address, separated by colons.
   static func splitAddress(
     _ body: Substring,
     of text: String,
@@ -111,8 +113,8 @@ enum SpecText {
     return (.one(address), body[parts[1].startIndex...])
   }
 
-  /// An address that a port of the host can be on; nil for names, zones and what is no unicast address, and for IPv6's
-  /// link-local ones, which are none without a zone.
+  /// Reads an address that a port of the host can be on; nil for names, zones and all that is no unicast address, and
+  /// for IPv6's link-local ones, which need a zone.
   static func hostAddress(_ text: some StringProtocol) -> IPAddress? {
     guard let address = IPAddress(text), !address.isMulticast, !address.isBroadcast, !address.isIPv4Mapped,
       !(address.family == .v6 && address.isLinkLocal)
@@ -120,7 +122,7 @@ enum SpecText {
     return address
   }
 
-  /// An address that traffic can be sent to: as `hostAddress`, but not `0.0.0.0` or `::`.
+  /// Reads an address that traffic can be sent to: as `hostAddress`, but not `0.0.0.0` or `::`.
   static func backendAddress(_ text: some StringProtocol) -> IPAddress? {
     hostAddress(text).flatMap { $0.isUnspecified ? nil : $0 }
   }

@@ -5,14 +5,14 @@ struct ReservationSpec: Equatable, Sendable {
   let ports: PortRange?
   let transports: TransportChoice
 
-  /// Any one port of a transport, on every address.
+  /// Makes the spec of any one port of a transport, on every address.
   init(any transports: TransportChoice) {
     hostAddress = .every
     ports = nil
     self.transports = transports
   }
 
-  /// Reads an operand.
+  /// Reads a spec.
   ///
   /// - Throws: SpecError, which quotes `text` and says what was expected.
   init(_ text: String) throws(SpecError) {
@@ -30,5 +30,11 @@ struct ReservationSpec: Equatable, Sendable {
         expected: "[HOST_IP:]PORT[-END][/PROTO] with ports 0-65535, a range ascending, and no backend"
       )
     }
+  }
+  /// Whether both name a port of the same address and transport.
+  func overlaps(_ other: ReservationSpec) -> Bool {
+    guard let ports, let others = other.ports else { return false }
+    return ports.overlaps(others) && hostAddress.overlaps(other.hostAddress)
+      && !Set(transports.transports).isDisjoint(with: other.transports.transports)
   }
 }

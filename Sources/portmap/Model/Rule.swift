@@ -1,14 +1,14 @@
 /// One iptables rule as it was, or will be, installed: `4 nat -A PORTMAP-TCP-31 -p tcp … -j DNAT …`.
 ///
-/// The text is kept whole, so that what is taken away is to the letter what was put there, whichever version of
-/// portmap does it. Behind family and table it is a line in the form and order in which `iptables-save` prints it,
-/// which makes comparing the two a matter of words.
+/// The text is kept whole, so that whichever version of portmap removes the rule removes it to the letter as it was
+/// installed. Behind family and table it is a line in the form and order of `iptables-save`, so that the two can be
+/// compared word by word.
 struct Rule: TextCodable, Hashable, Sendable {
   enum Table: String, CaseIterable, Sendable {
     case raw, nat, filter
   }
 
-  /// Where in its chain a rule goes: behind the others, or before them all.
+  /// The place of a new rule in its chain: behind the others, or before them all.
   enum Position: String, Sendable {
     case last = "-A"
     case first = "-I"
@@ -20,10 +20,10 @@ struct Rule: TextCodable, Hashable, Sendable {
     text = "\(family.rawValue) \(table.rawValue) \(position.rawValue) \(chain) \(match)"
   }
 
-  /// Nil for a text that is no rule.
+  /// Reads a rule's text; nil for a text that is no rule.
   init?(text: String) { self.init(ArraySlice(text.utf8)) }
 
-  /// The same for the bytes of a text.
+  /// Reads a rule's text from its bytes.
   init?(_ bytes: ArraySlice<UInt8>) {
     var words = WordReader(bytes)
     guard words.take("4") || words.take("6"), words.value(Table.init(rawValue:)) != nil,
@@ -42,7 +42,8 @@ struct Rule: TextCodable, Hashable, Sendable {
   var match: String { String(words[4]) }
   var place: ChainPlace { ChainPlace(family: family, table: table, name: chain) }
 
-  /// Whether the text begins with one of a place's prefixes: asked of every rule there is, it takes nothing apart.
+  /// Whether the text begins with one of a place's prefixes. It is asked of every rule there is, so it does not split
+  /// the text into words.
   func begins(with prefixes: [String]) -> Bool { prefixes.contains { text.hasPrefix($0) } }
 }
 
@@ -52,13 +53,13 @@ struct ChainPlace: Hashable, Sendable {
   let table: Rule.Table
   let name: String
 
-  /// What the texts of the rules in the chain begin with.
+  /// The beginnings of the texts of rules in the chain.
   var prefixes: [String] {
     [Rule.Position.last, .first].map { "\(family.rawValue) \(table.rawValue) \($0.rawValue) \(name) " }
   }
 }
 
-/// A chain of portmap's own: what leads into it and what always stands at its head.
+/// A chain of portmap's own, with the jumps to it and the rules at its head.
 ///
 /// It exists as long as any other rule is in it.
 struct Chain: Codable, Hashable, Sendable {

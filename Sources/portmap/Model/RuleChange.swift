@@ -1,4 +1,4 @@
-/// Rules, and the chains that come or go with them.
+/// Rules that are made or deleted together, and the chains that come or go with them.
 struct RuleChange: Codable, Equatable, Sendable {
   var chains: [Chain] = []
   var rules: [Rule] = []
@@ -15,7 +15,7 @@ struct RuleChange: Codable, Equatable, Sendable {
     rules += other.rules
   }
 
-  /// The families that have anything to change.
+  /// The families in which there is anything to change.
   var families: [IPAddress.Family] {
     IPAddress.Family.allCases.filter { family in
       chains.contains { $0.family == family } || rules.contains { $0.family == family }

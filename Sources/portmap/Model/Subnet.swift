@@ -1,22 +1,22 @@
-/// An address and its prefix length: an interface's own address with its network, as in `172.16.42.1/24`.
+/// An address of a network with the network's prefix length, as interfaces have it: `172.16.42.1/24`.
 struct Subnet: Hashable, Sendable {
   let address: IPAddress
   let prefixLength: Int
 
-  /// Nil for a prefix length outside 0-32 or 0-128.
+  /// Makes a subnet; nil for a prefix length outside 0-32 or 0-128.
   init?(_ address: IPAddress, prefixLength: Int) {
     guard (0...address.family.bits).contains(prefixLength) else { return nil }
     self.address = address
     self.prefixLength = prefixLength
   }
 
-  /// Reads `172.16.42.1/24`; nil for anything else.
+  /// Reads `172.16.42.1/24`, the prefix length without leading zeros; nil for anything else.
   init?(_ text: some StringProtocol) {
     let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-    guard parts.count == 2, let address = IPAddress(parts[0]), (1...3).contains(parts[1].utf8.count),
-      let length = PortRange.port(Substring(parts[1]))
+    guard parts.count == 2, let address = IPAddress(parts[0]), let length = Int(parts[1]),
+      parts[1] == "\(length)"
     else { return nil }
-    self.init(address, prefixLength: Int(length))
+    self.init(address, prefixLength: length)
   }
 
   private var mask: UInt128 {
@@ -28,7 +28,7 @@ struct Subnet: Hashable, Sendable {
   /// The first address, which names the network.
   var network: IPAddress { IPAddress(family: address.family, value: address.value & mask) }
 
-  /// The last address; in IPv4 the directed broadcast.
+  /// The last address, in IPv4 the directed broadcast address.
   var last: IPAddress {
     let all = address.family == .v4 ? UInt128(UInt32.max) : UInt128.max
     return IPAddress(family: address.family, value: address.value | (all & ~mask))

@@ -1,7 +1,8 @@
-/// What `unmap` and `list` are told to look for, in any form that `map`, `alloc` and `list` take or print.
+/// An operand of `unmap` and `list`, in any form that `map`, `alloc` and `list` take or print.
 enum Target: Equatable, Sendable {
   case ports(ReservationSpec)
-  case spec(PortSpec)
+  /// A whole spec, and how it was typed.
+  case spec(PortSpec, typed: String)
   /// A line of map or list, `8080->172.16.42.2:80/udp`.
   case line(String)
   case address(IPAddress)
@@ -18,7 +19,7 @@ enum Target: Equatable, Sendable {
     } else if let ports = try? ReservationSpec(text), ports.ports != nil {
       self = .ports(ports)
     } else if let spec = try? PortSpec(text) {
-      self = .spec(spec)
+      self = .spec(spec, typed: text)
     } else if let address = IPAddress(text) {
       self = .address(address)
     } else if Identifier.isName(text) {
@@ -26,11 +27,14 @@ enum Target: Equatable, Sendable {
     } else if Identifier.isID(text) {
       self = .id(text)
     } else {
-      throw SpecError(text: text, expected: "a port, a spec, an address, a name or an id")
+      throw SpecError(
+        text: text,
+        expected: "a port, a spec, a line that map printed, an address, a name or an id"
+      )
     }
   }
 
-  /// A line is a spec with `->ADDRESS` in its middle: anything else is refused.
+  /// Refuses a line that is not a spec with `->ADDRESS` in its middle.
   private static func check(line: String) throws(SpecError) {
     let wrong = SpecError(text: line, expected: "[HOST_IP:]HOST->ADDRESS:BACKEND[/PROTO], as map prints it")
     guard let arrow = line.firstRange(of: "->"), let colon = line[arrow.upperBound...].lastIndex(of: ":")

@@ -1,7 +1,10 @@
-/// A value that is one text in JSON: of those there are thousands in a state, and a key costs as much as a text does.
+/// A value that is encoded as one text.
+///
+/// A state has thousands of them, and each key of an object would cost as much as the whole text.
 protocol TextCodable: Codable {
-  /// Nil for a text that says no such thing.
+  /// Reads the text of a value; nil for any other text.
   init?(text: String)
+  /// The text that `init(text:)` reads.
   var text: String { get }
 }
 
@@ -10,7 +13,7 @@ extension TextCodable {
     let text = try decoder.singleValueContainer().decode(String.self)
     guard let value = Self(text: text) else {
       throw DecodingError.dataCorrupted(
-        .init(codingPath: decoder.codingPath, debugDescription: "no \(Self.self): \(text)")
+        .init(codingPath: decoder.codingPath, debugDescription: "'\(text)' is no \(Self.self)")
       )
     }
     self = value

@@ -14,7 +14,7 @@ struct Selection: Equatable {
 }
 
 extension State {
-  /// All there is.
+  /// All mappings, reservations and addresses.
   var everything: Selection {
     Selection(
       mappings: Set(mappings.map(\.id)),
@@ -36,7 +36,7 @@ extension State {
       for transport in spec.transports.transports {
         selection.formUnion(self.selection(spec.hostAddress, ports, transport))
       }
-    case .spec(let spec):
+    case .spec(let spec, _):
       selection.mappings = Set(mappings.filter { $0.mapping.pair.isMade(from: spec) }.map(\.id))
     case .line(let line):
       selection.mappings = Set(mappings.filter { "\($0.mapping)" == line }.map(\.id))
@@ -54,7 +54,8 @@ extension State {
     return selection
   }
 
-  /// A port is mapped or reserved; a range is mapped as a whole, or reserved port by port.
+  /// Finds the mappings of just these ports, and the reservations among them: a range is mapped as a whole and reserved
+  /// port by port.
   private func selection(_ host: HostAddress, _ ports: PortRange, _ transport: Transport) -> Selection {
     func isThere(_ other: HostAddress) -> Bool { host == .every || host == other }
     return Selection(

@@ -106,9 +106,21 @@ final class ProgramRunner {
 
   private func checked(_ program: String, _ result: ProgramResult) throws -> ProgramResult {
     guard result.status == 0 else {
-      let words = String(decoding: result.stderr.prefix(4096), as: UTF8.self)
-      throw ProgramError.failed(program, status: result.status, stderr: words)
+      throw ProgramError.failed(program, status: result.status, stderr: Self.end(of: result.stderr))
     }
     return result
+  }
+
+  /// Returns the last lines of what a program has written, 4096 bytes at most: why it failed stands at the end. Of one
+  /// line that is longer it is the end of that line.
+  static func end(of bytes: [UInt8]) -> String {
+    let lineFeed = UInt8(ascii: "\n")
+    let trimmed = bytes[..<(bytes.lastIndex { $0 != lineFeed }.map { $0 + 1 } ?? 0)]
+    var end = trimmed.suffix(4096)
+    if end.count < trimmed.count, trimmed[end.startIndex - 1] != lineFeed {
+      // The first line begins further back. A character that is cut in two goes as well.
+      end = end.firstIndex(of: lineFeed).map { end[($0 + 1)...] } ?? end.drop { $0 & 0xC0 == 0x80 }
+    }
+    return String(decoding: end, as: UTF8.self)
   }
 }

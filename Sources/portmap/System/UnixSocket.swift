@@ -35,6 +35,16 @@ enum UnixSocket {
     return socket
   }
 
+  /// Whether a descriptor is open and one of these sockets.
+  static func isOne(_ descriptor: Int32) -> Bool {
+    func option(_ name: Int32) -> Int32? {
+      var value: Int32 = 0
+      var length = socklen_t(MemoryLayout<Int32>.size)
+      return getsockopt(descriptor, SOL_SOCKET, name, &value, &length) == 0 ? value : nil
+    }
+    return option(SO_DOMAIN) == AF_UNIX && option(SO_TYPE) == Int32(SOCK_SEQPACKET.rawValue)
+  }
+
   /// Limits how long a blocking send or receive may take; it fails with EAGAIN then.
   static func limit(_ socket: Descriptor, seconds: Int) throws(SystemError) {
     var time = timeval(tv_sec: seconds, tv_usec: 0)
