@@ -106,7 +106,7 @@ private final class TaskThread: TaskExecutor {
     defer { starter.end() }
     let host = HostAddress.one(ownLoopbackAddress())
     try await withOwnDescriptors {
-      for _ in 0..<2000 { _ = try PortSocket.reserve(.tcp, host, 20000) }
+      for _ in 0..<300 { _ = try PortSocket.reserve(.tcp, host, 20000) }
     }
   }
 }
