@@ -113,6 +113,15 @@ enum Machine {
     }
   }
 
+  /// Waits for commands that ports were held for to notice that nobody will let them begin any more.
+  static func awaitStages() {
+    for _ in 0..<2000 {
+      let words = processes().map { contents(of: "/proc/\($0.pid)/cmdline") }
+      if !words.contains(where: { $0.hasPrefix("portmap\0exec\0") }) { return }
+      usleep(500)
+    }
+  }
+
   static func contents(of path: String) -> String {
     FileManager.default.contents(atPath: path).map { String(decoding: $0, as: UTF8.self) } ?? ""
   }

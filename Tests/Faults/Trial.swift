@@ -45,8 +45,7 @@ final class Trial {
   ) throws {
     let ended = try body([portmap] + scenario.command)
     Machine.endTracers()
-    // The command that ports were held for notices a moment later that nobody will let it begin.
-    if scenario.command.contains("--") { usleep(50_000) }
+    Machine.awaitStages()
     let recovery = recovery(childrenDie: childrenDie)
     count += 1
     var complaints: [String] = []

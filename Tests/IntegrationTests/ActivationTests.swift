@@ -27,7 +27,7 @@ import Testing
   /// portmap's own proxy is a server that takes such sockets.
   @Test func theSocketsWork() throws {
     try withTopology { topology in
-      let servers = try topology.web.serveBoth(Address.web, "80-81", name: "web")
+      try topology.web.serveBoth(Address.web, "80-81", name: "web")
       let child = try topology.portmap.start([
         "alloc", "8080", "8081/udp", "127.0.0.1:8082", "--", Tools.portmap, "proxy", "10.99.0.2:80",
         "10.99.0.2:81",
@@ -45,31 +45,34 @@ import Testing
       child.signal(SIGTERM)
       #expect(child.wait().status == 0)
       #expect(try topology.portmap("alloc", "8080").stdout == "8080\n")
-      withExtendedLifetime(servers) {}
     }
   }
 
   /// A server as others write them (sd_listen_fds(3)): it asks itself on the port that it was told.
   private static let server = """
-    import os, socket, threading, time
+    import os, socket, sys, threading, time
     assert os.environ["LISTEN_PID"] == str(os.getpid()) and os.environ["LISTEN_FDS"] == "1"
     listener = socket.socket(fileno=3)
     def serve():
         while True: listener.accept()[0].sendall(str(os.getpid()).encode())
     threading.Thread(target=serve, daemon=True).start()
-    time.sleep(0.3)
     for address in "127.0.0.1", "::1":
         with socket.create_connection((address, int(os.environ["PORT"])), 5) as client:
             assert client.recv(20) == str(os.getpid()).encode()
-    print(os.environ["PORT"])
+    print(os.environ["PORT"], flush=True)
+    while not os.path.exists(sys.argv[1]): time.sleep(0.02)
     """
 
   @Test func fiftyJobsAtOnce() throws {
     try withHost { portmap, host in
-      let jobs = try (0..<50).map { _ in try portmap.start(["alloc", "--", "python3", "-c", Self.server]) }
-      let outcomes = jobs.map { $0.wait(timeout: 60) }
-      for outcome in outcomes { #expect(outcome.status == 0, "\(outcome)") }
-      #expect(Set(outcomes.flatMap(\.lines)).count == 50)
+      let go = portmap.state + "-go"
+      let job = ["alloc", "--", "python3", "-c", Self.server, go]
+      let jobs = try (0..<50).map { _ in try portmap.start(job) }
+      // None ends before all have begun.
+      let ports = jobs.compactMap { $0.line(timeout: 60) }
+      #expect(Set(ports).count == 50, "\(ports)")
+      try run(["touch", go])
+      for job in jobs { try job.wait().expecting(0) }
       #expect(try portmap.list().isEmpty)
       #expect(try host.processes().isEmpty)
     }
@@ -98,14 +101,13 @@ import Testing
 
   @Test func theKernelGivesALentPortToNobody() throws {
     try withTopology { topology in
-      let server = try topology.outside.serve(.tcp, Address.outside, "9000", name: "outside")
+      try topology.outside.serve(.tcp, Address.outside, "9000", name: "outside")
       try topology.host.setSysctl("net.ipv4.ip_local_port_range=50000 50001")
       try topology.portmap("alloc", "--lend", "50000", "50001")
       // Every port of the range is lent: there is none for a connection.
       #expect(try topology.host.ask(.tcp, Address.outside, 9000).verdict == .failed)
       try topology.portmap("unmap", "50001")
       #expect(try topology.host.ask(.tcp, Address.outside, 9000).peerPort == 50001)
-      withExtendedLifetime(server) {}
     }
   }
 

@@ -23,10 +23,8 @@ import Testing
 
   @Test func iptablesLegacy() throws {
     try withTopology { topology in
-      let servers = [
-        try topology.web.serveBoth(Address.web, "80-90", name: "web"),
-        try topology.web.serveBoth(Address.web6, "80", name: "web"),
-      ]
+      try topology.web.serveBoth(Address.web, "80-90", name: "web")
+      try topology.web.serveBoth(Address.web6, "80", name: "web")
       let portmap = try legacyPortmap(topology)
       let before = try topology.host.snapshot()
       try portmap("map", "8080:80/tcp+udp", "8000-8010:80-90", "--to", Address.web)
@@ -41,7 +39,6 @@ import Testing
       try topology.host.expectUnchanged(before, processes: topology.host.processes())
       try portmap("unmap", "--all")
       #expect(try legacyRules(topology.host).isEmpty)
-      withExtendedLifetime(servers) {}
     }
   }
 
@@ -94,7 +91,7 @@ import Testing
 
   @Test func withoutIP6Tables() throws {
     try withTopology { topology in
-      let server = try topology.web.serve(.tcp, Address.web, "80", name: "web")
+      try topology.web.serve(.tcp, Address.web, "80", name: "web")
       let portmap = try topology.portmap(withOnly: [
         "conntrack", "ip", "iptables", "iptables-restore", "iptables-save",
       ])
@@ -111,7 +108,6 @@ import Testing
       try portmap("map", "8086:80", "--proxy-only", "--to", Address.web6)
       try portmap("unmap", "--all")
       try topology.host.expectUnchanged(before)
-      withExtendedLifetime(server) {}
     }
   }
 

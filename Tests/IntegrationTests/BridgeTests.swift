@@ -45,7 +45,7 @@ import Testing
       #expect(try portmap("alloc", "--netns", guest.name).stdout == "172.16.42.2\n")
       #expect(try guest.ip("-4", "addr").stdout.contains("172.16.42.2/24"))
       #expect(try guest.ip("route").stdout.contains("default via 172.16.42.1"))
-      let servers = try guest.serveBoth("172.16.42.2", "80", name: "guest")
+      try guest.serveBoth("172.16.42.2", "80", name: "guest")
       try portmap("map", "8080:80/tcp+udp", "--to", guest.name)
       for transport in Transport.allCases {
         #expect(try topology.outside.ask(transport, Address.host, 8080).peer == Address.outside)
@@ -58,7 +58,6 @@ import Testing
       #expect(try portmap.list().isEmpty)
       try portmap("unmap", "--all")
       try topology.host.expectUnchanged(before)
-      withExtendedLifetime(servers) {}
     }
   }
 
@@ -67,11 +66,9 @@ import Testing
       let guest = try Namespace("p", topology.cleanup)
       let ip = try topology.portmap("alloc", "--netns", guest.name).lines[0]
       let gateway = try topology.portmap.list().addresses[0].gateway
-      let servers = [
-        try topology.host.serveBoth(gateway, "53", name: "host"),
-        try topology.web.serveBoth(Address.web6, "80", name: "web"),
-        try guest.serveBoth(ip, "80", name: "guest"),
-      ]
+      try topology.host.serveBoth(gateway, "53", name: "host")
+      try topology.web.serveBoth(Address.web6, "80", name: "web")
+      try guest.serveBoth(ip, "80", name: "guest")
       try topology.portmap("map", "8080:80/tcp+udp", "--to", guest.name)
       try topology.portmap("map", "8086:80/tcp+udp", "--to", Address.web6)
       for transport in Transport.allCases {
@@ -82,7 +79,6 @@ import Testing
         #expect(try topology.host.ask(transport, gateway, 8086).name == "web")
         #expect(try guest.ask(transport, gateway, 8086).name == "web")
       }
-      withExtendedLifetime(servers) {}
     }
   }
 
@@ -118,9 +114,8 @@ import Testing
       defer { cleanup.run() }
       let guests = [try Namespace("p", cleanup), try Namespace("q", cleanup)]
       let addresses = try guests.map { try portmap("alloc", "--netns", $0.name).lines[0] }
-      let server = try guests[0].serve(.tcp, addresses[0], "80", name: "guest")
+      try guests[0].serve(.tcp, addresses[0], "80", name: "guest")
       #expect(try guests[1].ask(.tcp, addresses[0], 80).peer == addresses[1])
-      withExtendedLifetime(server) {}
     }
   }
 
@@ -150,12 +145,11 @@ import Testing
       let before = try topology.host.snapshot()
       let ip = try topology.portmap("alloc", "--netns", guest.name, "--bridge", "br0").lines[0]
       #expect(ip.hasPrefix("10.99.0."))
-      let server = try guest.serve(.tcp, ip, "80", name: "guest")
+      try guest.serve(.tcp, ip, "80", name: "guest")
       #expect(try topology.host.ask(.tcp, ip, 80).peer == Address.bridge)
       #expect(try topology.host.rules().isEmpty)
       try topology.portmap("unmap", "--all")
       try topology.host.expectUnchanged(before)
-      withExtendedLifetime(server) {}
     }
   }
 }

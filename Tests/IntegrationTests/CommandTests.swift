@@ -7,21 +7,22 @@ import Testing
 
   @Test func aMappingLivesAsLongAsItsCommand() throws {
     try withTopology { topology in
-      let servers = try topology.web.serveBoth(Address.web, "80", name: "web")
+      try topology.web.serveBoth(Address.web, "80", name: "web")
       let before = try topology.host.snapshot()
       let child = try topology.portmap.start([
-        "map", "8080:80/tcp+udp", "--to", Address.web, "--", "sh", "-c", "echo begun; sleep 1; exit 7",
+        "map", "8080:80/tcp+udp", "--to", Address.web, "--", "sh", "-c",
+        "trap 'exit 7' USR1; echo begun; while :; do sleep 0.05; done",
       ])
       // Nothing is printed but what the command prints.
       #expect(child.line() == "begun")
       #expect(try topology.outside.ask(.tcp, Address.host, 8080).peer == Address.outside)
       #expect(try topology.host.ask(.udp, "127.0.0.1", 8080).name == "web")
       #expect(try topology.portmap.list().mappings.count == 2)
+      child.signal(SIGUSR1)
       let outcome = child.wait()
       #expect(outcome.status == 7 && outcome.stdout == "begun\n", "\(outcome)")
       try topology.host.expectUnchanged(before)
       #expect(try topology.portmap.list().isEmpty)
-      withExtendedLifetime(servers) {}
     }
   }
 
@@ -47,7 +48,7 @@ import Testing
 
   @Test func portmapsOwnFailures() throws {
     try withTopology { topology in
-      let stranger = try topology.host.serve(.tcp, "0.0.0.0", "8080", name: "stranger")
+      try topology.host.serve(.tcp, "0.0.0.0", "8080", name: "stranger")
       let processes = try topology.host.processes()
       let before = try topology.host.snapshot()
       try topology.portmap("map", "8080:80", "--to", Address.web, "--", "true", status: 125)
@@ -55,7 +56,6 @@ import Testing
       try topology.portmap("map", "80/TCP", "--to", Address.web, "--", "true", status: 2)
       try topology.portmap("alloc", "80/TCP", "--", "true", status: 2)
       try topology.host.expectUnchanged(before, processes: processes)
-      withExtendedLifetime(stranger) {}
     }
   }
 
@@ -92,23 +92,25 @@ import Testing
 
   @Test func itOutlivesAPortmapThatIsKilled() throws {
     try withTopology { topology in
-      let server = try topology.web.serve(.tcp, Address.web, "80", name: "web")
+      try topology.web.serve(.tcp, Address.web, "80", name: "web")
       let before = try topology.host.snapshot()
       let child = try topology.portmap.start([
-        "map", "8080:80", "--to", Address.web, "--", "sh", "-c", "echo begun; exec sleep 2",
+        "map", "8080:80", "--to", Address.web, "--", "sh", "-c", "echo $$; exec sleep 60",
       ])
-      #expect(child.line() == "begun")
+      let command = try #require(pid_t(child.line() ?? ""))
       child.signal(SIGKILL)
-      usleep(300_000)
+      let killed = child.wait()
+      #expect(killed.status == 128 + SIGKILL && killed.keptOpen, "the command went with portmap: \(killed)")
       // The command keeps what it has, whatever else is done meanwhile.
       try topology.portmap("alloc", "9000")
       try topology.portmap("unmap", "9000")
       #expect(try topology.outside.ask(.tcp, Address.host, 8080).peer == Address.outside)
-      usleep(2_200_000)
-      try topology.portmap("unmap", "--if-exists", "1")
-      #expect(try topology.portmap.list().isEmpty)
+      kill(command, SIGKILL)
+      try eventually("the mapping outlives its command") {
+        try topology.portmap("unmap", "--if-exists", "1")
+        return try topology.portmap.list().isEmpty
+      }
       try topology.host.expectUnchanged(before)
-      withExtendedLifetime(server) {}
     }
   }
 }

@@ -69,7 +69,7 @@ import Testing
       zmodload zsh/zpty || exit 1
       cat >$0/setup.zsh <<EOF
       PROMPT=; unsetopt beep; stty -echo rows 200 cols 200
-      fpath=(${1:h} \\$fpath); autoload -Uz compinit; compinit -u -D
+      fpath=(${1:h} \\$fpath); autoload -Uz compinit; compinit -C -u -d $0/zcompdump
       compadd() {
         if [[ " \\$* " != *" -"[OAD]" "* ]]; then
           local -a hits; builtin compadd -O hits "\\$@"

@@ -54,13 +54,17 @@ import Testing
 
   @Test func whoWaitsSaysForWhom() throws {
     try withTopology { topology in
-      let slow = try topology.portmap(with: ["iptables-restore": "sleep 3; exec \"$real\" \"$@\""])
+      let (called, go) = (topology.folder + "/called", topology.folder + "/go")
+      let slow = try topology.portmap(with: [
+        "iptables-restore": "> \(called); until [ -e \(go) ]; do sleep 0.05; done; exec \"$real\" \"$@\""
+      ])
       let first = try slow.start(["map", "8080:80", "--to", Address.web])
-      usleep(500_000)
-      let second = try topology.portmap("alloc", "8081")
-      #expect(second.stdout == "8081\n")
+      try eventually("no rules are made") { FileManager.default.fileExists(atPath: called) }
+      let second = try topology.portmap.start(["alloc", "8081"])
       // Which process that is, is said by its number.
-      #expect(second.stderr.contains("\(first.pid)"), "\(second)")
+      #expect(second.complains(of: "\(first.pid)"))
+      try run(["touch", go])
+      #expect(second.wait().stdout == "8081\n")
       #expect(first.wait().status == 0)
     }
   }

@@ -7,7 +7,7 @@ import Testing
   @Test(arguments: Transport.allCases)
   func aStrangerHasIt(_ transport: Transport) throws {
     try withTopology { topology in
-      let stranger = try topology.host.serve(transport, "127.0.0.1", "8080", name: "stranger")
+      try topology.host.serve(transport, "127.0.0.1", "8080", name: "stranger")
       let spec = "8080\(transport.suffix)"
       for arguments in [["map", "8080:80\(transport.suffix)", "--to", Address.web], ["alloc", spec]] {
         let outcome = try topology.portmap.run(arguments, status: 3)
@@ -16,19 +16,17 @@ import Testing
       }
       // The stranger's address only: the same port on another one is free.
       #expect(try topology.portmap("alloc", "192.0.2.1:8080\(transport.suffix)").stdout == "8080\n")
-      withExtendedLifetime(stranger) {}
     }
   }
 
   @Test func theMessageOfTheContract() throws {
     try withHost { portmap, host in
-      let stranger = try host.serve(.udp, "0.0.0.0", "8080", name: "stranger")
+      try host.serve(.udp, "0.0.0.0", "8080", name: "stranger")
       let outcome = try portmap("map", "8080:80/udp", "--to", "10.99.0.2", "--proxy-only", status: 3)
       #expect(
         outcome.stderr.hasPrefix("portmap: cannot map 8080/udp: address already in use\n"),
         "\(outcome)"
       )
-      withExtendedLifetime(stranger) {}
     }
   }
 

@@ -23,7 +23,7 @@ import Testing
   }
 
   /// The container behind docker's port 9080: on docker0, as docker would have it.
-  private func startContainer(_ topology: Topology) throws -> [ChildProcess] {
+  private func startContainer(_ topology: Topology) throws {
     let container = try Namespace("c", topology.cleanup)
     try topology.host.ip(batch: [
       "link add docker0 type bridge", "addr add 172.17.0.1/16 dev docker0", "link set docker0 up",
@@ -33,13 +33,13 @@ import Testing
     try container.ip(batch: [
       "addr add 172.17.0.2/16 dev eth0", "link set eth0 up", "route add default via 172.17.0.1",
     ])
-    return try container.serveBoth("172.17.0.2", "80", name: "container")
+    try container.serveBoth("172.17.0.2", "80", name: "container")
   }
 
   @Test(arguments: [true, false])
   func dockersRules(first: Bool) throws {
     try withServers { topology in
-      let container = try startContainer(topology)
+      try startContainer(topology)
       try topology.host.setSysctl("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
       if first { try loadDocker(topology.host, first: true) }
       let before = try topology.host.snapshot()
@@ -58,7 +58,6 @@ import Testing
       try topology.portmap("unmap", "--all")
       if first { #expect(try topology.host.snapshot() == before) }
       #expect(try !topology.host.rules().contains { $0.contains("PORTMAP") })
-      withExtendedLifetime(container) {}
     }
   }
 

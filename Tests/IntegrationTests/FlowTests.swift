@@ -36,10 +36,8 @@ import Testing
 
   @Test func nothingIsTrackedAfterUnmap() throws {
     try withTopology { topology in
-      let servers = [
-        try topology.web.serve(.tcp, Address.web, "80", name: "web", mode: "mute"),
-        try topology.web.serve(.udp, Address.web, "80", name: "web"),
-      ]
+      try topology.web.serve(.tcp, Address.web, "80", name: "web", mode: "mute")
+      try topology.web.serve(.udp, Address.web, "80", name: "web")
       try topology.portmap("map", "8080:80/tcp+udp", "9999:80", "--to", Address.web)
       let client = try topology.outside.startAsking(.tcp, Address.host, 8080, timeout: 5)
       #expect(client.line(timeout: 0.2) == nil)
@@ -52,7 +50,6 @@ import Testing
       try topology.portmap("unmap", "8080", "8080/udp")
       #expect(try list(.tcp).isEmpty)
       #expect(try list(.udp).isEmpty)
-      withExtendedLifetime(servers) {}
     }
   }
 
@@ -83,10 +80,8 @@ import Testing
 
   @Test func strangersFlowsSurvive() throws {
     try withTopology { topology in
-      let servers = [
-        try topology.other.serve(.udp, Address.other, "8080", name: "other"),
-        try topology.outside.serve(.udp, Address.outside, "8080", name: "outside"),
-      ]
+      try topology.other.serve(.udp, Address.other, "8080", name: "other")
+      try topology.outside.serve(.udp, Address.outside, "8080", name: "outside")
       let portmap = topology.portmap
       try portmap("map", "9999:80", "--to", Address.web)
       // Through the host and from the host, to the same port number elsewhere.
@@ -98,7 +93,6 @@ import Testing
       #expect(try flows(topology) == before)
       try portmap("unmap", "8080/udp")
       #expect(try flows(topology) == before)
-      withExtendedLifetime(servers) {}
     }
   }
 

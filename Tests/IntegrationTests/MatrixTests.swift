@@ -59,7 +59,7 @@ import Testing
       if bridgeNetfilter {
         try topology.host.ip("link", "set", "web", "type", "bridge_slave", "hairpin", "on")
       }
-      let servers = try [Address.web, Address.web6].map { try topology.web.serveBoth($0, "80", name: "web") }
+      for address in [Address.web, Address.web6] { try topology.web.serveBoth(address, "80", name: "web") }
       try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.web)
       try topology.portmap("map", "8086:80/tcp+udp", "--to", Address.web6)
       for transport in Transport.allCases {
@@ -73,7 +73,6 @@ import Testing
           try expect(way, transport, 8080, [Address.bridge], topology)
         }
       }
-      withExtendedLifetime(servers) {}
     }
   }
 
@@ -92,7 +91,7 @@ import Testing
 
   @Test func linkLocalClients() throws {
     try withTopology { topology in
-      let servers = try topology.web.serveBoth(Address.web6, "80", name: "web")
+      try topology.web.serveBoth(Address.web6, "80", name: "web")
       try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.web6)
       let address = try topology.host.linkLocalAddress("eth0")
       let client = try topology.outside.linkLocalAddress("eth0")
@@ -100,7 +99,6 @@ import Testing
         let answer = try topology.outside.ask(transport, address + "%eth0", 8080, "--bind", client + "%eth0")
         #expect(answer.name == "web" && answer.peer == Address.bridge6, "\(answer)")
       }
-      withExtendedLifetime(servers) {}
     }
   }
 
@@ -111,7 +109,7 @@ import Testing
       let guest = try Namespace("p", topology.cleanup)
       try topology.setBridgeNetfilter(bridgeNetfilter)
       let ip = try topology.portmap("alloc", "--netns", guest.name).lines[0]
-      let servers = try guest.serveBoth(ip, "80", name: "guest")
+      try guest.serveBoth(ip, "80", name: "guest")
       try topology.portmap("map", "8080:80/tcp+udp", "--to", guest.name)
       let gateway = try topology.portmap.list().addresses[0].gateway
       for transport in Transport.allCases {
@@ -120,14 +118,13 @@ import Testing
         #expect(try topology.outside.ask(transport, Address.host, 8080).peer == Address.outside)
         #expect(try topology.web.ask(transport, Address.host, 8080).name == "guest")
       }
-      withExtendedLifetime(servers) {}
     }
   }
 
   @Test func aBackendBesideTheClient() throws {
     try withTopology { topology in
-      let servers = try [Address.outside, Address.outside6].map {
-        try topology.outside.serveBoth($0, "80", name: "outside")
+      for address in [Address.outside, Address.outside6] {
+        try topology.outside.serveBoth(address, "80", name: "outside")
       }
       try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.outside)
       try topology.portmap("map", "8086:80/tcp+udp", "--to", Address.outside6)
@@ -140,14 +137,13 @@ import Testing
         #expect(try topology.host.ask(transport, "127.0.0.1", 8080).peer == Address.host)
         #expect(try topology.host.ask(transport, Address.host, 8080).name == "outside")
       }
-      withExtendedLifetime(servers) {}
     }
   }
 
   @Test func strictReversePathFilter() throws {
     try withTopology { topology in
       try topology.setBridgeNetfilter(false)
-      let servers = try topology.web.serveBoth(Address.web, "80", name: "web")
+      try topology.web.serveBoth(Address.web, "80", name: "web")
       try topology.host.setSysctl(
         "net.ipv4.conf.all.rp_filter=1",
         "net.ipv4.conf.eth0.rp_filter=1",
@@ -158,43 +154,38 @@ import Testing
       for transport in Transport.allCases {
         for way in Self.ways { try expect(way, transport, 8080, way.sources, topology) }
       }
-      withExtendedLifetime(servers) {}
     }
   }
 
   @Test func fromALoopbackAddress() throws {
     try withTopology { topology in
-      let servers = try topology.web.serveBoth(Address.web, "80", name: "web")
+      try topology.web.serveBoth(Address.web, "80", name: "web")
       try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.web)
       for transport in Transport.allCases {
         let answer = try topology.host.ask(transport, Address.host, 8080, "--bind", "127.0.0.1")
         #expect(answer.name == "web", "\(answer)")
       }
-      withExtendedLifetime(servers) {}
     }
   }
 
   @Test func largeDatagramsThroughTheRules() throws {
     try withTopology { topology in
-      let server = try topology.web.serve(.udp, Address.web, "80", name: "web", mode: "echo")
+      try topology.web.serve(.udp, Address.web, "80", name: "web", mode: "echo")
       try topology.portmap("map", "8080:80/udp", "--to", Address.web)
       for size in [0, 1, 9000, 65507] {
         #expect(
           try topology.outside.ask(.udp, Address.host, 8080, "--size", "\(size)").text == "echoed \(size)"
         )
       }
-      withExtendedLifetime(server) {}
     }
   }
 
   @Test func otherPortsAreLeftAlone() throws {
     try withTopology { topology in
-      let servers = [
-        try topology.web.serve(.tcp, Address.web, "80", name: "web"),
-        try topology.host.serve(.tcp, "::", "8081", name: "host"),
-        try topology.outside.serve(.tcp, Address.outside, "8080", name: "outside"),
-        try topology.other.serve(.tcp, Address.other, "8080", name: "other"),
-      ]
+      try topology.web.serve(.tcp, Address.web, "80", name: "web")
+      try topology.host.serve(.tcp, "::", "8081", name: "host")
+      try topology.outside.serve(.tcp, Address.outside, "8080", name: "outside")
+      try topology.other.serve(.tcp, Address.other, "8080", name: "other")
       try topology.portmap("map", "8080:80", "--to", Address.web)
       #expect(try topology.outside.ask(.tcp, Address.host, 8081).name == "host")
       // The same port elsewhere: through the host, from the host, and between guests.
@@ -203,7 +194,6 @@ import Testing
       let answer = try topology.web.ask(.tcp, Address.other, 8080)
       #expect(answer.name == "other" && answer.peer == Address.web, "\(answer)")
       #expect(try topology.outside.ask(.udp, Address.host, 8080).verdict == .refused)
-      withExtendedLifetime(servers) {}
     }
   }
 }

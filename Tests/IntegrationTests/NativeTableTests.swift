@@ -155,7 +155,7 @@ import Testing
         }
         for (question, cause, drops) in asking {
           let answer = Answer(question.wait())
-          #expect((answer.verdict != .answered) == drops, "\(table.text), \(cause): \(answer)")
+          #expect(answer.isUnanswered == drops, "\(table.text), \(cause): \(answer)")
         }
         try topology.host.exec("nft", "delete table inet own")
       }

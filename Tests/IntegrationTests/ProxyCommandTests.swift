@@ -7,10 +7,8 @@ import Testing
 
   @Test func severalPairsInOneProcess() throws {
     try withTopology { topology in
-      let servers = [
-        try topology.web.serveBoth(Address.web, "80-85", name: "web"),
-        try topology.other.serve(.tcp, Address.other6, "80", name: "other"),
-      ]
+      try topology.web.serveBoth(Address.web, "80-85", name: "web")
+      try topology.other.serve(.tcp, Address.other6, "80", name: "other")
       let before = try topology.host.snapshot()
       var portmap = topology.portmap
       portmap.prefix = ["setpriv", "--reuid", "65000", "--regid", "65000", "--clear-groups"]
@@ -35,14 +33,13 @@ import Testing
       #expect(try topology.outside.ask(.udp, Address.host, 8093).port == 83)
       #expect(try topology.host.snapshot() == before)
       #expect(!FileManager.default.fileExists(atPath: portmap.state))
-      withExtendedLifetime(servers) {}
     }
   }
 
   @Test(arguments: [SIGTERM, SIGINT])
   func aSignalClosesEverything(_ signal: Int32) throws {
     try withTopology { topology in
-      let server = try topology.web.serve(.tcp, Address.web, "80", name: "web", mode: "mute")
+      try topology.web.serve(.tcp, Address.web, "80", name: "web", mode: "mute")
       let proxy = try topology.portmap.start(["proxy", "0", "10.99.0.2:80"])
       let line = try #require(proxy.line())
       let port = try #require(line.wholeMatch(of: /(\d+)->10\.99\.0\.2:80/).flatMap { Int($0.1) }, "\(line)")
@@ -53,22 +50,20 @@ import Testing
       #expect(outcome.status == 0, "\(outcome)")
       #expect(Answer(client.wait(timeout: 3)).verdict == .closed)
       #expect(try topology.host.processes().isEmpty)
-      withExtendedLifetime(server) {}
     }
   }
 
   @Test func portsThatAreTaken() throws {
     try withHost { portmap, host in
-      let stranger = try host.serve(.tcp, "0.0.0.0", "8081", name: "stranger")
+      try host.serve(.tcp, "0.0.0.0", "8081", name: "stranger")
       let outcome = try portmap("proxy", "8080", "127.0.0.1:80", "8081", "127.0.0.1:80", status: 3)
       #expect(outcome.stdout.isEmpty && outcome.stderr.contains("address already in use"), "\(outcome)")
-      withExtendedLifetime(stranger) {}
     }
   }
 
   @Test func socketsThatItIsHanded() throws {
     try withTopology { topology in
-      let servers = try topology.web.serveBoth(Address.web, "80-81", name: "web")
+      try topology.web.serveBoth(Address.web, "80-81", name: "web")
       var portmap = topology.portmap
       portmap.prefix = [Tools.probe, "activate", "tcp/127.0.0.1/8080", "udp/::/8081", "--"]
       let proxy = try portmap.start(["proxy", "10.99.0.2:80", "10.99.0.2:81"])
@@ -79,7 +74,6 @@ import Testing
       #expect(try topology.outside.ask(.tcp, Address.host, 8080).verdict == .refused)
       proxy.signal(SIGTERM)
       #expect(proxy.wait().status == 0)
-      withExtendedLifetime(servers) {}
     }
   }
 
@@ -96,12 +90,12 @@ import Testing
 
   @Test func udpTimeout() throws {
     try withTopology { topology in
-      let server = try topology.web.serve(.udp, Address.web, "80", name: "web")
+      try topology.web.serve(.udp, Address.web, "80", name: "web")
       let proxy = try topology.portmap.start(["proxy", "--udp-timeout", "1", "8080/udp", "10.99.0.2:80"])
       #expect(proxy.line() != nil)
       let ask = { try topology.outside.ask(.udp, Address.host, 8080, "--bind", "192.0.2.2/7777").peerPort }
       let first = try #require(try ask())
-      // Kept alive by traffic, and the same socket towards the backend as long as it is.
+      // The pauses are the point. Kept alive by traffic, and the same socket towards the backend as long as it is.
       for _ in 0..<3 {
         usleep(500_000)
         #expect(try ask() == first)
@@ -109,7 +103,6 @@ import Testing
       usleep(2_500_000)
       let later = try #require(try ask())
       #expect(later != first)
-      withExtendedLifetime(server) {}
     }
   }
 }

@@ -71,7 +71,10 @@ import Testing
       """
       unshare --net busybox httpd -f -p 80 -h /run/www &
       pid=$!
-      sleep 0.2
+      for _ in $(seq 1000); do
+        [ "$(readlink /proc/$pid/ns/net)" = "$(readlink /proc/$$/ns/net)" ] || break
+        sleep 0.01
+      done
       LXC_NAME=c1 LXC_PID=$pid LXC_HOOK_TYPE=start-host ./container-hook lxc 8080:80 2>/dev/null
       fetch http://127.0.0.1:8080/
       LXC_NAME=c1 LXC_HOOK_TYPE=post-stop ./container-hook lxc
@@ -218,9 +221,11 @@ import Testing
       mkdir /run/units
       cp systemd/*.service systemd/*.socket /run/units
       sed -i "s|/usr/share/doc/portmap/recipes|$PWD|; s|/usr/bin/portmap|/run/bin/portmap|" /run/units/*
+      printf '[Service]\\nExecStart=/nowhere/portmap\\n' >/run/units/portmap-broken.service
       systemd-analyze verify --man=no /run/units/*.service /run/units/*.socket 2>&1 | grep -e portmap || true
       """
     )
-    #expect(lines.isEmpty)
+    // Nothing but what is wrong with the one that is there to be found.
+    #expect(!lines.isEmpty && lines.allSatisfy { $0.contains("portmap-broken.service") }, "\(lines)")
   }
 }

@@ -6,12 +6,9 @@ import Testing
 
   @Test func neighboursReachEachOther() throws {
     try withTopology { topology in
-      let servers = [
-        try topology.host.serveBoth("::", "7000", name: "host"),
-        try topology.web.serveBoth("::", "7000", name: "web"),
-        try topology.outside.serveBoth("::", "7000", name: "outside"),
-      ]
-      defer { withExtendedLifetime(servers) {} }
+      try topology.host.serveBoth("::", "7000", name: "host")
+      try topology.web.serveBoth("::", "7000", name: "web")
+      try topology.outside.serveBoth("::", "7000", name: "outside")
       for transport in Transport.allCases {
         #expect(try topology.outside.ask(transport, Address.host, 7000).peer == Address.outside)
         #expect(try topology.outside.ask(transport, Address.host6, 7000).peer == Address.outside6)
@@ -29,7 +26,7 @@ import Testing
     try withTopology { topology in
       names = [topology.host, topology.outside, topology.web, topology.other].map(\.name)
       folder = topology.folder
-      _ = try topology.web.start(["sh", "-c", "sleep 60 & sleep 60"])
+      try topology.web.start(["sh", "-c", "sleep 60 & sleep 60"])
     }
     let left = try run(["ip", "netns", "list"]).stdout
     #expect(names.count == 4 && !names.contains { left.contains($0) })

@@ -123,7 +123,7 @@ import Testing
 
   @Test func connectionsOfTheMappingEnd() throws {
     try withTopology { topology in
-      let server = try topology.web.serve(.tcp, Address.web, "80", name: "web", mode: "mute")
+      try topology.web.serve(.tcp, Address.web, "80", name: "web", mode: "mute")
       try topology.portmap("map", "8080:80", "--to", Address.web)
       let client = try topology.host.startAsking(.tcp, "127.0.0.1", 8080, timeout: 10)
       #expect(client.line(timeout: 0.3) == nil)
@@ -132,7 +132,6 @@ import Testing
       #expect(answer.verdict == .closed, "\(answer)")
       #expect(try topology.host.ask(.tcp, "127.0.0.1", 8080).verdict == .refused)
       #expect(try topology.outside.ask(.tcp, Address.host, 8080).verdict == .refused)
-      withExtendedLifetime(server) {}
     }
   }
 }

@@ -50,12 +50,9 @@ import Testing
 }
 
 /// The choice of ports, on addresses of 127.0.0.0/8 that no other test uses.
-@Suite struct PortAllocatorTests {
-  private let host: HostAddress
-
-  init() {
-    host = .one(IPAddress(v4: 0x7F40_0000 | .random(in: 1...0x3FFFFE)))
-  }
+@Suite(.ownDescriptors) struct PortAllocatorTests {
+  private let host = HostAddress.one(ownLoopbackAddress())
+  private let keep = Keeper()
 
   private func allocator(
     mappings: [Mapping] = [],
@@ -91,7 +88,7 @@ import Testing
 
   @Test(arguments: [Transport.tcp, .udp])
   func strangersPortIsAConflict(_ transport: Transport) throws {
-    let stranger = try PortSocket.reserve(transport, host, 20001)
+    keep(try PortSocket.reserve(transport, host, 20001))
     var allocator = allocator()
     let error = #expect(throws: AllocationError.self) {
       try allocator.hold(request(.exactly(try range("20000-20002")), width: 3, transports: [transport]))
@@ -101,30 +98,27 @@ import Testing
       return
     }
     #expect(name == "\(host.prefix)20001\(transport.suffix)")
-    withExtendedLifetime(stranger) {}
   }
 
   @Test func lowestFreeOneOfARange() throws {
-    let strangers = try [20000, 20001].map { try PortSocket.reserve(.tcp, host, $0) }
+    for port: UInt16 in [20000, 20001] { keep(try PortSocket.reserve(.tcp, host, port)) }
     let given = try mapping(try range("20002-20004"))
     var allocator = allocator(mappings: [given], reserved: [try range("20005-20006")])
     let held = try allocator.hold(request(.lowest(of: try range("20000-20010"))))
     // A range that somebody named takes no notice of reserved ports.
     #expect(held.ports.first == 20005)
-    withExtendedLifetime(strangers) {}
   }
 
   @Test func consecutivePortsOfAWidth() throws {
-    let strangers = try [20002, 20006].map { try PortSocket.reserve(.tcp, host, $0) }
+    for port: UInt16 in [20002, 20006] { keep(try PortSocket.reserve(.tcp, host, port)) }
     var allocator = allocator()
     let held = try allocator.hold(request(.next(in: try range("20000-20010")), width: 4))
     #expect(held.ports == (try range("20007-20010")))
     #expect(held.sockets.map(\.sockets.count) == [4])
-    withExtendedLifetime(strangers) {}
   }
 
   @Test func tooFewInARowIsAConflict() throws {
-    let strangers = try [20003, 20007].map { try PortSocket.reserve(.tcp, host, $0) }
+    for port: UInt16 in [20003, 20007] { keep(try PortSocket.reserve(.tcp, host, port)) }
     var allocator = allocator()
     let error = #expect(throws: AllocationError.self) {
       try allocator.hold(request(.next(in: try range("20000-20010")), width: 4))
@@ -133,7 +127,6 @@ import Testing
       Issue.record("\(String(describing: error))")
       return
     }
-    withExtendedLifetime(strangers) {}
   }
 
   @Test func nextFitGoesOnAndWrapsAround() throws {
@@ -167,16 +160,15 @@ import Testing
     let range = try range("65533-65535")
     let ports = try (0..<3).map { _ in try allocator.hold(request(.next(in: range))).ports.first }
     #expect(ports == [65535, 65533, 65534])
-    let stranger = try PortSocket.reserve(.tcp, host, 65535)
+    keep(try PortSocket.reserve(.tcp, host, 65535))
     #expect(throws: AllocationError.self) {
       try allocator.hold(request(.next(in: try self.range("65535"))))
     }
-    withExtendedLifetime(stranger) {}
   }
 
   @Test func sameNumberForBothTransportsAndAllAddresses() throws {
     let other = HostAddress.one(IPAddress(v4: 0x7F3F_0000 | .random(in: 1...0xFFFE)))
-    let udp = try PortSocket.reserve(.udp, other, 20000)
+    keep(try PortSocket.reserve(.udp, other, 20000))
     var allocator = allocator()
     let held = try allocator.hold(
       PortRequest(
@@ -192,7 +184,6 @@ import Testing
         "\(host) tcp", "\(host) udp", "\(other) tcp", "\(other) udp",
       ]
     )
-    withExtendedLifetime(udp) {}
   }
 
   @Test func whatPortmapGaveOutIsRefusedByItsOwner() throws {
@@ -230,12 +221,11 @@ import Testing
   }
 
   @Test func previewFindsConflictsAndHoldsNothing() throws {
-    let stranger = try PortSocket.reserve(.tcp, host, 20000)
+    keep(try PortSocket.reserve(.tcp, host, 20000))
     var preview = allocator(mappings: [try mapping(try range("20001"))], isPreview: true)
     #expect(try preview.hold(request(.exactly(try range("20000")))).sockets[0].sockets.isEmpty)
     #expect(try preview.hold(request(.next(in: try range("20000-20001")))).ports == .unknown)
     #expect(throws: AllocationError.self) { try preview.hold(request(.exactly(try range("20001")))) }
     #expect(preview.cursors.isEmpty)
-    withExtendedLifetime(stranger) {}
   }
 }

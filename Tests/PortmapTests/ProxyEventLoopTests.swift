@@ -3,7 +3,7 @@ import Testing
 
 @testable import portmap
 
-@Suite struct ProxyEventLoopTests {
+@Suite(.ownDescriptors) struct ProxyEventLoopTests {
   private final class Handler: EventHandler {
     let descriptor: Descriptor
     var calls: [UInt32] = []

@@ -1,6 +1,7 @@
 import CLinux
 import Foundation
 import Synchronization
+import Testing
 
 @testable import portmap
 
@@ -104,6 +105,9 @@ final class RunningProxy {
     shutdown(control.descriptor.raw, Int32(SHUT_RDWR))
     ended.wait()
   }
+
+  /// Waits until the proxy has dealt with what had arrived before.
+  func catchUp() throws { try release(group: 0) }
 
   func release(group: UInt8) throws {
     try control.send([group])
@@ -239,7 +243,7 @@ struct Endpoint {
 func concurrently(_ body: @escaping @Sendable () throws -> Void) -> DispatchSemaphore {
   let done = DispatchSemaphore(value: 0)
   Thread.detachNewThread {
-    do { try body() } catch { print("background: \(error)") }
+    do { try body() } catch { Issue.record(error, "in the background") }
     done.signal()
   }
   return done

@@ -4,7 +4,9 @@ import Testing
 
 @testable import portmap
 
-@Suite struct ProxyTCPTests {
+@Suite(.ownDescriptors) struct ProxyTCPTests {
+  private let keep = Keeper()
+
   /// A backend, a proxy in front of it, and a connection through both.
   private struct Line {
     let backend: Endpoint
@@ -46,8 +48,7 @@ import Testing
   @Test func resetOfTheClientReachesTheBackend() throws {
     let backend = try Endpoint(.tcp)
     let frontend = try RunningProxy.Frontend(.tcp, to: try backend.address())
-    let proxy = try RunningProxy([frontend])
-    defer { withExtendedLifetime(proxy) {} }
+    keep(try RunningProxy([frontend]))
     func connectAndReset() throws -> Endpoint {
       let client = try Endpoint(.tcp, connectedTo: frontend.address)
       let server = try backend.accept()
@@ -62,8 +63,7 @@ import Testing
   @Test func resetOfTheBackendReachesTheClientAfterItsData() throws {
     let backend = try Endpoint(.tcp)
     let frontend = try RunningProxy.Frontend(.tcp, to: try backend.address())
-    let proxy = try RunningProxy([frontend])
-    defer { withExtendedLifetime(proxy) {} }
+    keep(try RunningProxy([frontend]))
     func connectAndBeReset() throws -> Endpoint {
       let client = try Endpoint(.tcp, connectedTo: frontend.address)
       let server = try backend.accept()
@@ -76,10 +76,9 @@ import Testing
   }
 
   @Test func refusedBackendResetsTheClient() throws {
-    let free = try Endpoint(.tcp).address()
+    let free = SocketAddress(ownLoopbackAddress(), port: 20_000)
     let frontend = try RunningProxy.Frontend(.tcp, to: free)
-    let proxy = try RunningProxy([frontend])
-    defer { withExtendedLifetime(proxy) {} }
+    keep(try RunningProxy([frontend]))
     for _ in 0..<20 {
       let client = try Endpoint(.tcp, connectedTo: frontend.address)
       #expect(client.readError() == ECONNRESET)
@@ -89,8 +88,7 @@ import Testing
   @Test func dataAndEndBeforeTheBackendHasAccepted() throws {
     let backend = try Endpoint(.tcp)
     let frontend = try RunningProxy.Frontend(.tcp, to: try backend.address())
-    let proxy = try RunningProxy([frontend])
-    defer { withExtendedLifetime(proxy) {} }
+    keep(try RunningProxy([frontend]))
     for round in 0..<50 {
       let data = noise(1 + round * 1000, seed: UInt64(round))
       do {
@@ -104,8 +102,7 @@ import Testing
   @Test func clientsInARow() throws {
     let backend = try Endpoint(.tcp)
     let frontend = try RunningProxy.Frontend(.tcp, to: try backend.address())
-    let proxy = try RunningProxy([frontend])
-    defer { withExtendedLifetime(proxy) {} }
+    keep(try RunningProxy([frontend]))
     let listener = backend.descriptor.raw
     let server = concurrently {
       for _ in 0..<500 {
@@ -132,8 +129,7 @@ import Testing
   func families(frontend ip: String, backend backendIP: String, client clientIP: String) throws {
     let backend = try Endpoint(.tcp, on: backendIP)
     let frontend = try RunningProxy.Frontend(.tcp, on: ip, to: try backend.address())
-    let proxy = try RunningProxy([frontend])
-    defer { withExtendedLifetime(proxy) {} }
+    keep(try RunningProxy([frontend]))
     let target = try #require(IPAddress(clientIP))
     let client = try Endpoint(.tcp, connectedTo: SocketAddress(target, port: frontend.address.port))
     let server = try backend.accept()
@@ -146,8 +142,7 @@ import Testing
   @Test(arguments: [ProxyProtocol.v1, .v2]) func headerComesFirst(_ version: ProxyProtocol) throws {
     let backend = try Endpoint(.tcp)
     let frontend = try RunningProxy.Frontend(.tcp, on: "::", to: try backend.address(), header: version)
-    let proxy = try RunningProxy([frontend])
-    defer { withExtendedLifetime(proxy) {} }
+    keep(try RunningProxy([frontend]))
     for ip in ["127.0.0.1", "::1"] {
       let target = SocketAddress(try #require(IPAddress(ip)), port: frontend.address.port)
       let client = try Endpoint(.tcp, connectedTo: target)
@@ -169,9 +164,10 @@ import Testing
 
   @Test func releaseClosesTheLeaseAtOnceAndNoOther() throws {
     let backend = try Endpoint(.tcp)
-    let first = try RunningProxy.Frontend(.tcp, to: try backend.address(), group: 1)
+    let ip = ownLoopbackAddress().description
+    let first = try RunningProxy.Frontend(.tcp, on: ip, to: try backend.address(), group: 1)
     let second = try RunningProxy.Frontend(.tcp, to: try backend.address(), group: 2)
-    let proxy = try RunningProxy([first, second])
+    let proxy = keep(try RunningProxy([first, second]))
     let leaving = try Endpoint(.tcp, connectedTo: first.address)
     let leavingServer = try backend.accept()
     let staying = try Endpoint(.tcp, connectedTo: second.address)
@@ -181,7 +177,7 @@ import Testing
     #expect(try leavingServer.receive() == [])
     #expect(throws: SystemError.self) { try Endpoint(.tcp, connectedTo: first.address) }
     // The port is free again.
-    _ = try Endpoint(.tcp, port: first.address.port)
+    _ = try Endpoint(.tcp, on: ip, port: first.address.port)
     try staying.send([5])
     #expect(try stayingServer.receive() == [5])
   }

@@ -29,7 +29,8 @@ struct Ending: Error {
       case ECONNREFUSED: .refused
       case EAGAIN, EINPROGRESS, ETIMEDOUT: .silent
       case ECONNRESET, EPIPE: .closed
-      case EHOSTUNREACH, ENETUNREACH: .unreachable
+      // A firewall's "administratively prohibited" is EACCES in IPv6.
+      case EHOSTUNREACH, ENETUNREACH, EACCES: .unreachable
       default: .failed
       }
     let name = code == EADDRINUSE ? "EADDRINUSE" : code == EACCES ? "EACCES" : "\(code)"

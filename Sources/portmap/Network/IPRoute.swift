@@ -54,7 +54,6 @@ struct IPRoute {
       var family: String?
       var local: String?
       var prefixlen: Int?
-      var scope: String?
     }
 
     var isUp: Bool { flags?.contains("UP") ?? false }

@@ -119,6 +119,12 @@ final class ChildProcess {
     return text(output.bytes[output.taken..<end])
   }
 
+  /// Waits until stderr has a text; false when it does not come in time.
+  func complains(of text: String, timeout: Double = 10) -> Bool {
+    pump(until: Date() + timeout) { self.text(errors.bytes).contains(text) || !errors.isOpen }
+      && self.text(errors.bytes).contains(text)
+  }
+
   func signal(_ number: Int32) {
     if status == nil { Foundation.kill(pid, number) }
   }

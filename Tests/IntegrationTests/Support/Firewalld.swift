@@ -14,7 +14,6 @@ struct Firewalld {
 
   private let namespace: Namespace
   private let environment: [String: String]
-  private let processes: [ChildProcess]
 
   init(_ topology: Topology, _ backend: Backend) throws {
     let folder = topology.folder + "/firewalld"
@@ -37,7 +36,7 @@ struct Firewalld {
       "dbus-daemon", "--config-file=\(folder)/bus.conf", "--nofork", "--print-address",
     ])
     try #require(daemon.line() != nil, "no message bus: \(daemon.command)")
-    let firewalld = try namespace.start(
+    try namespace.start(
       [
         "/usr/bin/python3", Self.root + "/usr/sbin/firewalld", "--nofork", "--nopid", "--system-config",
         folder,
@@ -46,7 +45,6 @@ struct Firewalld {
       ],
       environment: environment
     )
-    processes = [daemon, firewalld]
     let deadline = Date() + 20
     while try command(["--state"], status: nil).status != 0, Date() < deadline { usleep(200_000) }
     try command(["--state"])

@@ -10,15 +10,12 @@ func withServers(_ body: (Topology) throws -> Void) throws {
   typealias Address = Topology.Address
   try withTopology { topology in
     try topology.setBridgeNetfilter(false)
-    let servers = [
-      try topology.web.serveBoth(Address.web, "80-81", name: "web"),
-      try topology.web.serveBoth(Address.web6, "80-81", name: "web"),
-      try topology.other.serveBoth(Address.other, "80", name: "other"),
-      try topology.host.serveBoth("::", "7000", name: "host"),
-      try topology.outside.serveBoth(Address.outside, "9000", name: "outside"),
-    ]
+    try topology.web.serveBoth(Address.web, "80-81", name: "web")
+    try topology.web.serveBoth(Address.web6, "80-81", name: "web")
+    try topology.other.serveBoth(Address.other, "80", name: "other")
+    try topology.host.serveBoth("::", "7000", name: "host")
+    try topology.outside.serveBoth(Address.outside, "9000", name: "outside")
     try body(topology)
-    withExtendedLifetime(servers) {}
   }
 }
 
@@ -82,7 +79,7 @@ extension Topology {
     for transport in Transport.allCases {
       for (address, port) in ends {
         let answer = try outside.ask(transport, address, port, timeout: 0.2)
-        #expect(answer.verdict != .answered, "\(answer)", sourceLocation: location)
+        #expect(answer.isUnanswered, "\(answer)", sourceLocation: location)
       }
     }
   }
@@ -91,15 +88,14 @@ extension Topology {
   func mappedGuest(at location: SourceLocation = #_sourceLocation) throws -> Guest {
     let guest = try Namespace("p", cleanup)
     let ip = try portmap("alloc", "--netns", guest.name, at: location).lines[0]
-    let servers = try guest.serveBoth(ip, "80", name: "guest")
+    try guest.serveBoth(ip, "80", name: "guest")
     try portmap("map", "8090:80/tcp+udp", "--to", guest.name, at: location)
-    return Guest(namespace: guest, ip: ip, servers: servers)
+    return Guest(namespace: guest, ip: ip)
   }
 
   struct Guest {
     let namespace: Namespace
     let ip: String
-    let servers: [ChildProcess]
   }
 
   /// The guest is reached through its mapping and not directly.
@@ -129,7 +125,7 @@ extension Topology {
     for transport in Transport.allCases {
       let answer = try guest.namespace.ask(transport, Address.outside, 9000, timeout: reaches ? 2 : 0.2)
       #expect(
-        reaches ? answer.name == "outside" && answer.peer == Address.host : answer.verdict != .answered,
+        reaches ? answer.name == "outside" && answer.peer == Address.host : answer.isUnanswered,
         "\(answer)",
         sourceLocation: location
       )

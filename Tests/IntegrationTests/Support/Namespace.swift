@@ -2,9 +2,11 @@ import Foundation
 import Synchronization
 import Testing
 
-/// A network namespace of the test's own, reached through `ip netns exec` alone: the test's threads are shared.
-struct Namespace: Sendable {
+/// A network namespace of the test's own, reached through `ip netns exec` alone: the test's threads are shared. What
+/// is started inside lives as long as the test.
+struct Namespace {
   let name: String
+  private let cleanup: Cleanup
 
   private static let counter = Atomic(0)
   private static let prefix = "t" + String(getpid(), radix: 36) + "-"
@@ -15,6 +17,7 @@ struct Namespace: Sendable {
     _ = Self.swept
     let number = Self.counter.wrappingAdd(1, ordering: .relaxed).newValue
     name = Self.prefix + String(number, radix: 36) + role
+    self.cleanup = cleanup
     let name = name
     // Before it is made: one half made is removed as well.
     cleanup.add { try Self.remove(name) }
@@ -53,9 +56,12 @@ struct Namespace: Sendable {
     try exec(arguments, at: location)
   }
 
-  /// Starts a program inside.
+  /// Starts a program inside. Unless it is ended before, it lives until the test is over.
+  @discardableResult
   func start(_ arguments: [String], environment: [String: String] = [:]) throws -> ChildProcess {
-    try ChildProcess(["ip", "netns", "exec", name] + arguments, environment: environment)
+    let process = try ChildProcess(["ip", "netns", "exec", name] + arguments, environment: environment)
+    cleanup.add { process.kill() }
+    return process
   }
 
   /// `ip` on this namespace's links, addresses and routes.
@@ -83,13 +89,22 @@ struct Namespace: Sendable {
     try run(["ip", "netns", "pids", name]).lines.compactMap { pid_t($0) }
   }
 
-  private static func remove(_ name: String) throws {
-    for _ in 0..<50 {
+  /// Kills the processes inside and waits until they are gone; the test stops where there are none.
+  func killProcesses(at location: SourceLocation = #_sourceLocation) throws {
+    try #require(try !processes().isEmpty, "nothing to kill in \(name)", sourceLocation: location)
+    try Self.killAll(in: name)
+  }
+
+  private static func killAll(in name: String) throws {
+    try eventually("processes of \(name) do not die") {
       let left = try run(["ip", "netns", "pids", name], status: nil).lines.compactMap { pid_t($0) }
-      if left.isEmpty { break }
       for pid in left { kill(pid, SIGKILL) }
-      usleep(10_000)
+      return left.isEmpty
     }
+  }
+
+  private static func remove(_ name: String) throws {
+    try killAll(in: name)
     if FileManager.default.fileExists(atPath: "/run/netns/\(name)") { try run(["ip", "netns", "del", name]) }
   }
 

@@ -37,16 +37,23 @@ struct Portmap {
     status: Int32? = 0,
     at location: SourceLocation = #_sourceLocation
   ) throws -> Outcome {
-    let outcome = try start(arguments).wait().expecting(status, at: location)
+    let outcome = try namespace.exec(
+      prefix + [binary] + arguments,
+      environment: variables,
+      status: status,
+      at: location
+    )
     #expect(!outcome.keptOpen, "holds its caller's pipes: \(outcome)", sourceLocation: location)
     return outcome
   }
 
   /// Starts one command line.
   func start(_ arguments: [String]) throws -> ChildProcess {
-    var variables = environment
-    if !state.isEmpty { variables["PORTMAP_STATE_DIR"] = state }
-    return try namespace.start(prefix + [binary] + arguments, environment: variables)
+    try namespace.start(prefix + [binary] + arguments, environment: variables)
+  }
+
+  private var variables: [String: String] {
+    state.isEmpty ? environment : environment.merging(["PORTMAP_STATE_DIR": state]) { $1 }
   }
 
   /// Runs a shell script in which `"$0"` is the program.
@@ -56,8 +63,7 @@ struct Portmap {
     status: Int32? = 0,
     at location: SourceLocation = #_sourceLocation
   ) throws -> Outcome {
-    let variables = environment.merging(["PORTMAP_STATE_DIR": state]) { $1 }
-    return try namespace.exec(
+    try namespace.exec(
       prefix + ["sh", "-c", script, binary],
       environment: variables,
       status: status,

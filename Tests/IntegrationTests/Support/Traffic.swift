@@ -10,7 +10,7 @@ enum Transport: String, CaseIterable {
   var suffix: String { self == .tcp ? "" : "/udp" }
 }
 
-/// What came of one question.
+/// The outcome of one question.
 struct Answer: CustomStringConvertible {
   /// How the probe ended; the cases are its exit statuses.
   enum Verdict: Int32 {
@@ -23,6 +23,8 @@ struct Answer: CustomStringConvertible {
   }
 
   let verdict: Verdict
+  /// Whether nobody answered. A probe that could not even ask proves nothing, and does not count.
+  var isUnanswered: Bool { [.refused, .silent, .closed, .unreachable].contains(verdict) }
   /// The backend that answered.
   let name: String
   /// The source address and port that the backend saw.
@@ -69,6 +71,7 @@ extension Namespace {
   }
 
   /// Serves one port with tcp and udp.
+  @discardableResult
   func serveBoth(_ address: String, _ port: String, name: String) throws -> [ChildProcess] {
     try Transport.allCases.map { try serve($0, address, port, name: name) }
   }
@@ -85,6 +88,7 @@ extension Namespace {
   }
 
   /// Asks without waiting for the answer.
+  @discardableResult
   func startAsking(
     _ transport: Transport,
     _ address: String,
@@ -115,6 +119,11 @@ extension Namespace {
 }
 
 extension Namespace {
+  /// The number of established TCP connections from here to a port.
+  func connections(to port: Int) throws -> Int {
+    try exec("ss", "-Htn", "state", "established", "dport = :\(port)").lines.count
+  }
+
   /// The link-local address of one of the links, known as soon as the link is up.
   func linkLocalAddress(_ link: String) throws -> String {
     struct Link: Decodable {
