@@ -22,6 +22,7 @@
 #endif
 
 _Static_assert(sizeof(struct clinux_mmsghdr) == sizeof(struct mmsghdr), "struct mmsghdr has another layout");
+_Static_assert(sizeof(struct clinux_in6_pktinfo) == sizeof(struct in6_pktinfo), "struct in6_pktinfo has another layout");
 _Static_assert(sizeof(struct clinux_ucred) == sizeof(struct ucred), "struct ucred has another layout");
 
 enum { max_descriptors = 253 };
@@ -32,8 +33,10 @@ int clinux_accept4(int fd, struct sockaddr *address, socklen_t *length, int flag
 
 int clinux_pipe2(int fds[2], int flags) { return pipe2(fds, flags); }
 
-ssize_t clinux_splice(int in, int out, size_t length, unsigned int flags) {
-  return splice(in, NULL, out, NULL, length, flags);
+int clinux_set_pipe_size(int fd, int size) { return fcntl(fd, F_SETPIPE_SZ, size); }
+
+ssize_t clinux_splice(int in, int out, size_t length) {
+  return splice(in, NULL, out, NULL, length, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 }
 
 int clinux_recvmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count, int flags) {

@@ -37,9 +37,9 @@ import Testing
   }
 
   private func label(_ bytes: [UInt8], level: Int32 = 132, type: Int32 = 3) -> SCTPLabel {
-    message({ writer in
-      writer.append(level, type, bytes.count) { $0.copyMemory(from: bytes, byteCount: bytes.count) }
-    }) { SCTPLabel($0) }
+    message({ $0.append(level, type, bytes.withUnsafeBytes { $0.loadUnaligned(as: sctp_rcvinfo.self) }) }) {
+      SCTPLabel($0)
+    }
   }
 
   @Test func labelIsReadAsTheKernelWritesIt() {
@@ -60,11 +60,13 @@ import Testing
   }
 
   @Test func streamsAreAskedForAndRead() {
-    #expect(SCTPStreams(incoming: 7, outgoing: 300).request == [300, 7, 0, 0])
-    var status = [UInt8](repeating: 0, count: SCTPStreams.statusSize)
+    let request = SCTPStreams(incoming: 7, outgoing: 300).request
+    #expect(withUnsafeBytes(of: request) { Array($0) } == [0x2C, 1, 7, 0, 0, 0, 0, 0])
+    var status = [UInt8](repeating: 0, count: 176)
     status.replaceSubrange(16..<20, with: [7, 0, 0x2C, 1])
     #expect(
-      status.withUnsafeBytes { SCTPStreams(status: $0) } == SCTPStreams(incoming: 7, outgoing: 300)
+      SCTPStreams(status.withUnsafeBytes { $0.loadUnaligned(as: sctp_status.self) })
+        == SCTPStreams(incoming: 7, outgoing: 300)
     )
   }
 }

@@ -1,3 +1,4 @@
+import CLinux
 import Foundation
 import Testing
 
@@ -72,7 +73,7 @@ import Testing
     backend.descriptor.setBufferSizes(receive: 4 << 20, send: 4 << 20)
     let address = try proxied(try backend.address())
     let client = try Endpoint(.udp, connectedTo: address)
-    #expect(client.descriptor.setOption(SocketConstant.solUDP, SocketConstant.udpSegment, Int32(size)))
+    #expect(client.descriptor.setOption(SocketLevel.udp, UDP_SEGMENT, Int32(size)))
     let data = noise(total)
     for _ in 0..<3 {
       try client.send(data)

@@ -6,6 +6,8 @@
 
 #include <linux/capability.h>
 #include <malloc.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,10 +16,19 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+// Uses names of <sys/socket.h>.
+#include <linux/sctp.h>
+
 /// struct mmsghdr of <sys/socket.h>, which only _GNU_SOURCE shows: same layout, so arrays can be handed over.
 struct clinux_mmsghdr {
   struct msghdr msg_hdr;
   unsigned int msg_len;
+};
+
+/// struct in6_pktinfo of <netinet/in.h>, which only _GNU_SOURCE shows: same layout.
+struct clinux_in6_pktinfo {
+  struct in6_addr ipi6_addr;
+  unsigned int ipi6_ifindex;
 };
 
 /// struct ucred: who is at the other end of a Unix socket (SO_PEERCRED).
@@ -29,7 +40,10 @@ struct clinux_ucred {
 
 int clinux_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
 int clinux_pipe2(int fds[2], int flags);
-ssize_t clinux_splice(int in, int out, size_t length, unsigned int flags);
+/// Makes a pipe hold `size` bytes (F_SETPIPE_SZ) and returns what it holds then.
+int clinux_set_pipe_size(int fd, int size);
+/// splice(2) with SPLICE_F_MOVE and SPLICE_F_NONBLOCK. Not SPLICE_F_MORE: the last bytes must not wait for others.
+ssize_t clinux_splice(int in, int out, size_t length);
 int clinux_recvmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count, int flags);
 int clinux_sendmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count, int flags);
 /// A file that lives in memory and goes with its last descriptor (memfd_create(2)), close-on-exec.

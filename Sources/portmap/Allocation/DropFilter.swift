@@ -7,10 +7,6 @@ import Glibc
 /// packet but a neighbour's can have and that none has by default, 255 (IP_MINTTL, IPV6_MINHOPCOUNT): the kernel drops
 /// all else as silently.
 enum DropFilter {
-  /// <linux/in.h> and <linux/in6.h> have these; Glibc's overlay has not.
-  private static let ipMinTTL: Int32 = 21
-  private static let ipv6MinHopCount: Int32 = 73
-
   static func attach(to socket: Descriptor, _ family: IPAddress.Family) throws(SystemError) {
     do {
       try syscall("setsockopt") { clinux_attach_drop_filter(socket.raw) }
@@ -40,10 +36,7 @@ enum DropFilter {
   private static func demandHops(_ count: Int32, of socket: Descriptor, _ family: IPAddress.Family)
     throws(SystemError)
   {
-    var count = count
-    let length = socklen_t(MemoryLayout<Int32>.size)
-    try syscall("setsockopt") { setsockopt(socket.raw, Int32(IPPROTO_IP), ipMinTTL, &count, length) }
-    guard family == .v6 else { return }
-    try syscall("setsockopt") { setsockopt(socket.raw, Int32(IPPROTO_IPV6), ipv6MinHopCount, &count, length) }
+    try socket.requireOption(SocketLevel.ip, IP_MINTTL, count)
+    if family == .v6 { try socket.requireOption(SocketLevel.ipv6, IPV6_MINHOPCOUNT, count) }
   }
 }

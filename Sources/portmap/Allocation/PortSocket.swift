@@ -29,9 +29,7 @@ enum PortSocket {
       }
     }
     let socket = try make(transport, address.family, onlyV6: address.family == .v6, name)
-    if address.isLoopback {
-      try syscall("setsockopt", about: name) { setsockopt(socket.raw, SOL_SOCKET, SO_BINDTODEVICE, "lo", 2) }
-    }
+    if address.isLoopback { try socket.bindToDevice("lo", about: name) }
     return try bound(socket, transport, SocketAddress(address, port: port), name)
   }
 
@@ -96,25 +94,24 @@ enum PortSocket {
     onlyV6: Bool,
     _ name: String
   ) throws(SystemError) -> Descriptor {
-    let type = transport == .udp ? SOCK_DGRAM : SOCK_STREAM
-    let flags = Int32(type.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
-    let proto = transport == .sctp ? Int32(IPPROTO_SCTP) : 0
-    let socket = try Descriptor("socket", about: name) {
-      Glibc.socket(family == .v4 ? AF_INET : AF_INET6, flags, proto)
+    let socket = try Descriptor.socket(transport, family, about: name)
+    if family == .v6 {
+      try socket.requireOption(SocketLevel.ipv6, IPV6_V6ONLY, onlyV6 ? 1 : 0, about: name)
     }
-    if family == .v6 { try set(socket, Int32(IPPROTO_IPV6), IPV6_V6ONLY, onlyV6 ? 1 : 0, name) }
     switch transport {
     case .tcp:
       // Without it a port with connections in TIME_WAIT could not be had.
-      try set(socket, SOL_SOCKET, SO_REUSEADDR, 1, name)
+      try socket.requireOption(SocketLevel.socket, SO_REUSEADDR, 1, about: name)
     case .udp:
       // Never SO_REUSEADDR: others who set it too would share the port. The proxy must know where a client wrote to.
       if family == .v4 {
-        try set(socket, Int32(IPPROTO_IP), IP_PKTINFO, 1, name)
+        try socket.requireOption(SocketLevel.ip, IP_PKTINFO, 1, about: name)
       } else {
-        try set(socket, Int32(IPPROTO_IPV6), IPV6_RECVPKTINFO, 1, name)
+        try socket.requireOption(SocketLevel.ipv6, IPV6_RECVPKTINFO, 1, about: name)
       }
-      enlargeBuffers(socket)
+      // Room for bursts of datagrams. Root may have more than net.core.rmem_max, and only now: the process that serves
+      // the socket is root no longer.
+      socket.setBufferSizes(receive: datagramBuffer, send: datagramBuffer)
     case .sctp: break
     }
     return socket
@@ -135,30 +132,10 @@ enum PortSocket {
     return socket
   }
 
+  private static let datagramBuffer: Int32 = 4 << 20
+
   /// As many waiting connections as the administrator allows.
   private static let backlog = Files.word(of: "/proc/sys/net/core/somaxconn").flatMap { Int32($0) } ?? 4096
-
-  /// Room for bursts of datagrams. Root may have more than net.core.rmem_max, and only now: the process that serves
-  /// the socket is root no longer.
-  private static func enlargeBuffers(_ socket: Descriptor) {
-    var size: Int32 = 4 << 20
-    for option in [SO_RCVBUFFORCE, SO_SNDBUFFORCE] {
-      _ = setsockopt(socket.raw, SOL_SOCKET, option, &size, socklen_t(MemoryLayout<Int32>.size))
-    }
-  }
-
-  private static func set(
-    _ socket: Descriptor,
-    _ level: Int32,
-    _ option: Int32,
-    _ value: Int32,
-    _ name: String
-  ) throws(SystemError) {
-    var value = value
-    try syscall("setsockopt", about: name) {
-      setsockopt(socket.raw, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
-    }
-  }
 }
 
 /// What is wrong with the socket of a reserved port.

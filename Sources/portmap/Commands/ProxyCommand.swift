@@ -201,15 +201,11 @@ private struct ProxyOptions {
   }
 
   private static func transport(of socket: Descriptor) throws -> Transport {
-    var proto: Int32 = 0
-    var length = socklen_t(MemoryLayout<Int32>.size)
-    try syscall("getsockopt") { getsockopt(socket.raw, SOL_SOCKET, SO_PROTOCOL, &proto, &length) }
-    switch proto {
-    case Int32(IPPROTO_TCP): return .tcp
-    case Int32(IPPROTO_UDP): return .udp
-    case Int32(IPPROTO_SCTP): return .sctp
-    default: throw Failure(.failed, "descriptor \(socket.raw) is no tcp, udp or sctp socket")
+    let number = try socket.option(SocketLevel.socket, SO_PROTOCOL, into: Int32(0))
+    guard let transport = Transport(number: number) else {
+      throw Failure(.failed, "descriptor \(socket.raw) is no tcp, udp or sctp socket")
     }
+    return transport
   }
 
   private func route(_ transport: Transport, _ backend: SocketAddress) -> ProxyRoute {

@@ -19,17 +19,18 @@ struct PacketInfo {
 
   private mutating func note(_ level: Int32, _ type: Int32, _ data: UnsafeRawPointer) {
     switch (level, type) {
-    case (Int32(IPPROTO_IP), SocketConstant.ipPacketInfo):
-      // struct in_pktinfo: the interface, the address to answer from, the address in the header. The latter two
-      // differ for a broadcast, and the former is 0 for what was there before the option was set.
-      interface = data.loadUnaligned(as: UInt32.self)
-      let own = data.loadUnaligned(fromByteOffset: 4, as: UInt32.self)
-      let written = data.loadUnaligned(fromByteOffset: 8, as: UInt32.self)
-      local = IPAddress(v4: UInt32(bigEndian: own == 0 ? written : own))
-    case (Int32(IPPROTO_IPV6), SocketConstant.ipv6PacketInfo) where local == nil:
-      local = IPAddress(v6: UInt128(bigEndian: data.loadUnaligned(as: UInt128.self)))
-      interface = data.loadUnaligned(fromByteOffset: 16, as: UInt32.self)
-    case (SocketConstant.solUDP, SocketConstant.udpGRO):
+    case (SocketLevel.ip, IP_PKTINFO):
+      let information = data.loadUnaligned(as: in_pktinfo.self)
+      interface = UInt32(bitPattern: information.ipi_ifindex)
+      // The address to answer from, which differs from the one in the header for a broadcast, and is 0 for what was
+      // there before the option was set.
+      let own = information.ipi_spec_dst.s_addr
+      local = IPAddress(v4: UInt32(bigEndian: own == 0 ? information.ipi_addr.s_addr : own))
+    case (SocketLevel.ipv6, IPV6_PKTINFO) where local == nil:
+      let information = data.loadUnaligned(as: clinux_in6_pktinfo.self)
+      local = IPAddress(information.ipi6_addr)
+      interface = information.ipi6_ifindex
+    case (SocketLevel.udp, UDP_GRO):
       segment = Int(data.loadUnaligned(as: Int32.self))
     default:
       break
@@ -52,39 +53,34 @@ struct ControlWriter {
   /// Has the answer go out from `local`, on `interface` unless that is 0.
   mutating func setSource(_ local: IPAddress, interface: UInt32) {
     if local.family == .v4 {
-      append(Int32(IPPROTO_IP), SocketConstant.ipPacketInfo, 12) {
-        $0.storeBytes(of: interface, as: UInt32.self)
-        $0.storeBytes(of: UInt32(truncatingIfNeeded: local.value).bigEndian, toByteOffset: 4, as: UInt32.self)
-        $0.storeBytes(of: 0, toByteOffset: 8, as: UInt32.self)
-      }
+      var information = in_pktinfo()
+      information.ipi_ifindex = Int32(bitPattern: interface)
+      information.ipi_spec_dst.s_addr = UInt32(truncatingIfNeeded: local.value).bigEndian
+      append(SocketLevel.ip, IP_PKTINFO, information)
     } else {
-      append(Int32(IPPROTO_IPV6), SocketConstant.ipv6PacketInfo, 20) {
-        $0.storeBytes(of: local.value.bigEndian, as: UInt128.self)
-        $0.storeBytes(of: interface, toByteOffset: 16, as: UInt32.self)
-      }
+      append(
+        SocketLevel.ipv6,
+        IPV6_PKTINFO,
+        clinux_in6_pktinfo(ipi6_addr: local.in6Address, ipi6_ifindex: interface)
+      )
     }
   }
 
   /// Has the message cut into datagrams of `size` bytes.
   mutating func setSegment(_ size: Int) {
-    append(SocketConstant.solUDP, SocketConstant.udpSegment, 2) {
-      $0.storeBytes(of: UInt16(truncatingIfNeeded: size), as: UInt16.self)
-    }
+    append(SocketLevel.udp, UDP_SEGMENT, UInt16(truncatingIfNeeded: size))
   }
 
-  mutating func append(
-    _ level: Int32,
-    _ type: Int32,
-    _ size: Int,
-    _ fill: (UnsafeMutableRawPointer) -> Void
-  ) {
+  /// Writes one control message that is a number or a structure.
+  mutating func append<Value: BitwiseCopyable>(_ level: Int32, _ type: Int32, _ value: Value) {
     let place = start + length
+    let size = MemoryLayout<Value>.size
     var header = cmsghdr()
     header.cmsg_len = clinux_cmsg_length(size)
     header.cmsg_level = level
     header.cmsg_type = type
     place.storeBytes(of: header, as: cmsghdr.self)
-    fill(place + clinux_cmsg_length(0))
+    (place + clinux_cmsg_length(0)).storeBytes(of: value, as: Value.self)
     length += clinux_cmsg_space(size)
   }
 }

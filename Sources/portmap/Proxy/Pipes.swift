@@ -15,13 +15,12 @@ final class Pipe {
     reading = Descriptor(owning: ends[0])
     writing = Descriptor(owning: ends[1])
     // A small pipe is slower than copying: better none.
-    guard fcntl(writing.raw, PipePool.setPipeSize, size) >= size else { return nil }
+    guard clinux_set_pipe_size(writing.raw, size) >= size else { return nil }
   }
 }
 
 /// Lends out pipes. A flow has one only while it moves bulk data, so a few serve many.
 final class PipePool {
-  fileprivate static let setPipeSize: Int32 = 1031
   /// Measured: below 256 KiB splice loses to copying, above 1 MiB there is nothing to gain and an ordinary user may
   /// not have more (fs.pipe-max-size).
   static let size: Int32 = 1 << 20

@@ -22,9 +22,8 @@ enum SCTPMessage {
     case failed(Int32)
   }
 
-  /// MSG_EOR and MSG_NOTIFICATION.
-  private static let endOfRecord: Int32 = 0x80
-  private static let notification: Int32 = 0x8000
+  private static let endOfRecord = Int32(MSG_EOR)
+  private static let notification = Int32(MSG_NOTIFICATION.rawValue)
 
   static func receive(from socket: Descriptor, into buffer: UnsafeMutableRawBufferPointer) -> Arrival {
     withMessage(UnsafeRawBufferPointer(buffer)) { message, _ in
@@ -72,19 +71,20 @@ enum SCTPMessage {
 }
 
 extension SCTPLabel {
+  fileprivate static let unordered = UInt16(SCTP_UNORDERED.rawValue)
+
   /// From the control messages of a received message; stream 0 where the kernel tells nothing.
   init(_ message: UnsafeMutablePointer<msghdr>) {
     var next = clinux_cmsg_first(message)
     while let header = next {
       let isLabel =
-        header.pointee.cmsg_level == SocketConstant.solSCTP
-        && header.pointee.cmsg_type == SocketConstant.sctpReceiveInfo
+        header.pointee.cmsg_level == SocketLevel.sctp
+        && header.pointee.cmsg_type == Int32(SCTP_RCVINFO.rawValue)
       if isLabel, let data = UnsafeRawPointer(clinux_cmsg_data(header)) {
-        // struct sctp_rcvinfo: stream, sequence number, flags, payload protocol, and what is of no use here.
-        stream = data.loadUnaligned(as: UInt16.self)
-        let flags = data.loadUnaligned(fromByteOffset: 4, as: UInt16.self)
-        isUnordered = flags & SocketConstant.sctpUnordered != 0
-        payloadProtocol = data.loadUnaligned(fromByteOffset: 8, as: UInt32.self)
+        let information = data.loadUnaligned(as: sctp_rcvinfo.self)
+        stream = information.rcv_sid
+        isUnordered = information.rcv_flags & Self.unordered != 0
+        payloadProtocol = information.rcv_ppid
       }
       next = clinux_cmsg_next(message, header)
     }
@@ -94,16 +94,10 @@ extension SCTPLabel {
 extension ControlWriter {
   /// Has the message go out with a label.
   mutating func setLabel(_ label: SCTPLabel) {
-    append(SocketConstant.solSCTP, SocketConstant.sctpSendInfo, 16) {
-      // struct sctp_sndinfo: stream, flags, payload protocol, a number to be told errors with, the association.
-      $0.storeBytes(of: label.stream, as: UInt16.self)
-      $0.storeBytes(
-        of: label.isUnordered ? SocketConstant.sctpUnordered : 0,
-        toByteOffset: 2,
-        as: UInt16.self
-      )
-      $0.storeBytes(of: label.payloadProtocol, toByteOffset: 4, as: UInt32.self)
-      $0.storeBytes(of: 0, toByteOffset: 8, as: UInt64.self)
-    }
+    var information = sctp_sndinfo()
+    information.snd_sid = label.stream
+    information.snd_flags = label.isUnordered ? SCTPLabel.unordered : 0
+    information.snd_ppid = label.payloadProtocol
+    append(SocketLevel.sctp, Int32(SCTP_SNDINFO.rawValue), information)
   }
 }

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// How many streams an association has, seen from one end.
@@ -18,38 +19,30 @@ struct SCTPStreams: Equatable {
 }
 
 extension SCTPStreams {
-  /// The size of struct sctp_status (<linux/sctp.h>): the kernel takes no less.
-  static let statusSize = 176
-
-  /// Reads a struct sctp_status.
-  init(status: UnsafeRawBufferPointer) {
-    self.init(
-      incoming: status.loadUnaligned(fromByteOffset: 16, as: UInt16.self),
-      outgoing: status.loadUnaligned(fromByteOffset: 18, as: UInt16.self)
-    )
+  /// From what the kernel tells about an association.
+  init(_ status: sctp_status) {
+    self.init(incoming: status.sstat_instrms, outgoing: status.sstat_outstrms)
   }
 
-  /// A struct sctp_initmsg: outgoing, incoming, and for attempts and time what is usual.
-  var request: [UInt16] { [outgoing, incoming, 0, 0] }
+  /// What an association is to begin with; for attempts and time, 0 leaves what is usual.
+  var request: sctp_initmsg {
+    sctp_initmsg(
+      sinit_num_ostreams: outgoing,
+      sinit_max_instreams: incoming,
+      sinit_max_attempts: 0,
+      sinit_max_init_timeo: 0
+    )
+  }
 }
 
 extension Descriptor {
   /// The streams of the socket's association; nil when there is none, not yet or not any more.
   func sctpStreams() -> SCTPStreams? {
-    withUnsafeTemporaryAllocation(byteCount: SCTPStreams.statusSize, alignment: 8) { status in
-      status.initializeMemory(as: UInt8.self, repeating: 0)
-      var length = socklen_t(status.count)
-      guard
-        getsockopt(raw, SocketConstant.solSCTP, SocketConstant.sctpStatus, status.baseAddress, &length) == 0
-      else { return nil }
-      return SCTPStreams(status: UnsafeRawBufferPointer(status))
-    }
+    (try? option(SocketLevel.sctp, SCTP_STATUS, into: sctp_status())).map(SCTPStreams.init(_:))
   }
 
   /// Asks for streams in the associations that begin from now on. The two ends agree on the smaller numbers.
   func askForStreams(_ streams: SCTPStreams) {
-    let request = streams.request
-    let length = socklen_t(request.count * MemoryLayout<UInt16>.size)
-    _ = setsockopt(raw, SocketConstant.solSCTP, SocketConstant.sctpInitMessage, request, length)
+    setOption(SocketLevel.sctp, SCTP_INITMSG, structure: streams.request)
   }
 }

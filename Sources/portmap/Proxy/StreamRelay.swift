@@ -117,7 +117,7 @@ final class StreamRelay {
       spare = nil
       if family == route.backend.ip.family && transport == route.transport { return socket }
     }
-    guard let socket = try? Descriptor.socket(for: route.backend, route.transport) else { return nil }
+    guard let socket = try? Descriptor.socket(route.transport, route.backend.ip.family) else { return nil }
     socket.setStreamOptions(route.transport)
     return socket
   }

@@ -195,7 +195,6 @@ struct TCPFlow {
   }
 
   private static func splice(_ source: Int32, _ destination: Int32, _ count: Int) -> Outcome {
-    // SPLICE_F_MOVE | SPLICE_F_NONBLOCK. Not SPLICE_F_MORE: the last bytes must not wait for others to come.
-    attempt("splice") { clinux_splice(source, destination, count, 1 | 2) }
+    attempt("splice") { clinux_splice(source, destination, count) }
   }
 }

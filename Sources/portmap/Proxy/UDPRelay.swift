@@ -55,10 +55,10 @@ final class UDPRelay {
       relay: self
     )
     try socket.setNonBlocking()
-    socket.setOption(Int32(IPPROTO_IPV6), SocketConstant.ipv6ReceivePacketInfo, 1)
+    socket.setOption(SocketLevel.ipv6, IPV6_RECVPKTINFO, 1)
     // On a dual-stack socket too: only this one tells which address a broadcast is to be answered from.
-    socket.setOption(Int32(IPPROTO_IP), SocketConstant.ipPacketInfo, 1)
-    socket.setOption(SocketConstant.solUDP, SocketConstant.udpGRO, 1)
+    socket.setOption(SocketLevel.ip, IP_PKTINFO, 1)
+    socket.setOption(SocketLevel.udp, UDP_GRO, 1)
     socket.setBufferSizes(receive: Self.frontendBuffer, send: Self.frontendBuffer)
     try frontend.start()
     return frontend
@@ -170,9 +170,9 @@ final class UDPRelay {
   private func backendSocket(for backend: SocketAddress) -> Descriptor? {
     while true {
       do throws(SystemError) {
-        let socket = try Descriptor.socket(for: backend, .udp)
+        let socket = try Descriptor.socket(.udp, backend.ip.family)
         try syscall("connect") { backend.withSockaddr { connect(socket.raw, $0, $1) } }
-        socket.setOption(SocketConstant.solUDP, SocketConstant.udpGRO, 1)
+        socket.setOption(SocketLevel.udp, UDP_GRO, 1)
         socket.setBufferSizes(receive: Self.clientBuffer, send: Self.clientBuffer)
         return socket
       } catch {

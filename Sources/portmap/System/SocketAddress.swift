@@ -22,8 +22,7 @@ struct SocketAddress: Hashable, Sendable {
       self.init(IPAddress(v4: UInt32(bigEndian: v4.sin_addr.s_addr)), port: UInt16(bigEndian: v4.sin_port))
     case AF_INET6:
       let v6 = raw.loadUnaligned(as: sockaddr_in6.self)
-      let value = withUnsafeBytes(of: v6.sin6_addr) { UInt128(bigEndian: $0.loadUnaligned(as: UInt128.self)) }
-      self.init(IPAddress(v6: value), port: UInt16(bigEndian: v6.sin6_port), scope: v6.sin6_scope_id)
+      self.init(IPAddress(v6.sin6_addr), port: UInt16(bigEndian: v6.sin6_port), scope: v6.sin6_scope_id)
     default:
       return nil
     }
@@ -46,7 +45,7 @@ struct SocketAddress: Hashable, Sendable {
     v6.sin6_family = sa_family_t(AF_INET6)
     v6.sin6_port = port.bigEndian
     v6.sin6_scope_id = scope
-    withUnsafeMutableBytes(of: &v6.sin6_addr) { $0.storeBytes(of: ip.value.bigEndian, as: UInt128.self) }
+    v6.sin6_addr = ip.in6Address
     return withUnsafePointer(to: v6) {
       $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
         body($0, socklen_t(MemoryLayout<sockaddr_in6>.size))
@@ -71,4 +70,18 @@ struct SocketAddress: Hashable, Sendable {
 
 extension SocketAddress: CustomStringConvertible {
   var description: String { "\(ip.bracketed):\(port)" }
+}
+
+extension IPAddress {
+  /// The IPv6 address in the kernel's form.
+  init(_ address: in6_addr) {
+    self.init(v6: withUnsafeBytes(of: address) { UInt128(bigEndian: $0.loadUnaligned(as: UInt128.self)) })
+  }
+
+  /// The kernel's form of an IPv6 address.
+  var in6Address: in6_addr {
+    var address = in6_addr()
+    withUnsafeMutableBytes(of: &address) { $0.storeBytes(of: value.bigEndian, as: UInt128.self) }
+    return address
+  }
 }

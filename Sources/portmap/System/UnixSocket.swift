@@ -47,10 +47,10 @@ enum UnixSocket {
 
   /// Limits how long a blocking send or receive may take; it fails with EAGAIN then.
   static func limit(_ socket: Descriptor, seconds: Int) throws(SystemError) {
-    var time = timeval(tv_sec: seconds, tv_usec: 0)
+    let time = timeval(tv_sec: seconds, tv_usec: 0)
     for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
-      try syscall("setsockopt") {
-        setsockopt(socket.raw, SOL_SOCKET, option, &time, socklen_t(MemoryLayout<timeval>.size))
+      guard socket.setOption(SocketLevel.socket, option, structure: time) else {
+        throw SystemError(call: "setsockopt", errno: errno)
       }
     }
   }
