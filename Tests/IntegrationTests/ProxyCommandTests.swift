@@ -61,6 +61,27 @@ import Testing
     }
   }
 
+  @Test func aFrontendIsNotItsOwnBackend() throws {
+    try withTopology { topology in
+      let written = [
+        ["8080", "127.0.0.1:8080"], ["8080/udp", "192.0.2.1:8080"], ["[::1]:8080", "[::1]:8080"],
+        ["127.0.0.2:8000-8002", "127.0.0.2:8000-8002"], ["8081", "10.99.0.2:80", "8080", "127.0.0.1:8080"],
+      ]
+      for pair in written {
+        let outcome = try topology.portmap.run(["proxy"] + pair, status: 2)
+        #expect(outcome.stdout.isEmpty && outcome.stderr.contains("its own backend"), "\(outcome)")
+      }
+      var activated = topology.portmap
+      activated.prefix = [Tools.probe, "activate", "tcp/127.0.0.1/8080", "--"]
+      try activated.run(["proxy", "127.0.0.1:8080"], status: 2)
+      let proxy = try topology.portmap.start([
+        "proxy", "0", "127.0.0.1:49153", "127.0.0.1:8080", "127.0.0.2:8080", "8000-8001", "127.0.0.1:8001-8002",
+      ])
+      #expect(proxy.line() == "49154->127.0.0.1:49153")
+      #expect(proxy.line() == "127.0.0.1:8080->127.0.0.2:8080" && proxy.line() != nil)
+    }
+  }
+
   @Test func socketsThatItIsHanded() throws {
     try withTopology { topology in
       try topology.web.serveBoth(Address.web, "80-81", name: "web")

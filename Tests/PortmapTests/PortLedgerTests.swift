@@ -166,6 +166,22 @@ import Testing
     }
   }
 
+  @Test func portsThatWouldBeTheirOwnBackendArePassedOver() throws {
+    func first(_ choice: PortRequest.Choice, width: Int, not own: String) throws -> UInt16 {
+      var request = request(choice, width: width)
+      request.ownBackend = try range(own)
+      var allocator = allocator()
+      return try allocator.hold(request).ports.first
+    }
+    #expect(try first(.next(in: range("20000-20010")), width: 1, not: "20000") == 20001)
+    #expect(try first(.lowest(of: range("20000-20010")), width: 3, not: "20000-20002") == 20001)
+    // Each port of the run leads to another one.
+    #expect(try first(.lowest(of: range("20000-20010")), width: 3, not: "20001-20003") == 20000)
+    #expect(throws: AllocationError.self) {
+      try first(.next(in: self.range("65535")), width: 1, not: "65535")
+    }
+  }
+
   @Test func sameNumberForBothTransportsAndAllAddresses() throws {
     let other = HostAddress.one(IPAddress(v4: 0x7F3F_0000 | .random(in: 1...0xFFFE)))
     keep(try PortSocket.reserve(.udp, other, 20000))

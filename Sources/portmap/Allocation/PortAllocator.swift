@@ -16,6 +16,9 @@ struct PortRequest {
   let width: Int
   let hosts: [HostAddress]
   let transports: [Transport]
+  /// The ports that would lead to themselves, where the backend is one of `hosts`: passed over where ports are chosen.
+  /// Who names ports is refused before.
+  var ownBackend: PortRange?
 }
 
 /// Ports that are held: the sockets of one request.
@@ -122,6 +125,11 @@ struct PortAllocator {
       var first = low
       while first <= high, let ports = PortRange(first: first, count: request.width), range.contains(ports) {
         try Interruption.check()
+        if ports == request.ownBackend {
+          guard first < UInt16.max else { break }
+          first += 1
+          continue
+        }
         switch try attempt(ports, request, isOut) {
         case .success(let held): return held
         case .failure(let stranger):

@@ -139,6 +139,10 @@ private struct ProxyOptions {
       takeOver: { throw AllocationError.given(port: "\($0)", owner: .reservation($0)) },
       cursors: [:]
     )
+    let interfaces = try Interfaces.current()
+    for (frontend, backend) in pairs {
+      try refuseOwnBackend(frontend.hostAddress, frontend.ports, backend, interfaces)
+    }
     var frontends: [(Descriptor, ProxyRoute)] = []
     var shown: [PortPair] = []
     for (frontend, backend) in pairs {
@@ -148,7 +152,8 @@ private struct ProxyOptions {
           choice: choice,
           width: backend.ports.count,
           hosts: [frontend.hostAddress],
-          transports: frontend.transports.transports
+          transports: frontend.transports.transports,
+          ownBackend: interfaces.isSame(frontend.hostAddress, backend.ip) ? backend.ports : nil
         )
       )
       for (host, transport, sockets) in held.sockets {
@@ -169,8 +174,20 @@ private struct ProxyOptions {
     return (frontends, shown)
   }
 
+  /// Refuses ports that would lead to themselves: the first client would connect without end.
+  private func refuseOwnBackend(
+    _ host: HostAddress,
+    _ ports: PortRange?,
+    _ backend: Endpoint,
+    _ interfaces: Interfaces
+  ) throws(Failure) {
+    guard ports == backend.ports, interfaces.isSame(host, backend.ip) else { return }
+    throw .usage("\(backend.ip) port \(backend.ports) would be its own backend")
+  }
+
   /// Takes the sockets from descriptor 3 on.
   private func adopt() throws -> (frontends: [(Descriptor, ProxyRoute)], shown: [PortPair]) {
+    let interfaces = try Interfaces.current()
     var frontends: [(Descriptor, ProxyRoute)] = []
     var shown: [PortPair] = []
     for index in 0..<inherited {
@@ -185,13 +202,15 @@ private struct ProxyOptions {
       guard let local = try SocketAddress.local(of: socket) else {
         throw Failure(.failed, "descriptor \(raw) is no socket of an IP protocol")
       }
-      frontends.append((socket, route(transport, SocketAddress(backend.ip, port: backend.ports.first))))
       let host: HostAddress = local.ip == .anyV6 ? .every : .one(local.ip)
+      let port = PortRange(first: local.port, count: 1) ?? .unknown
+      try refuseOwnBackend(host, port, backend, interfaces)
+      frontends.append((socket, route(transport, SocketAddress(backend.ip, port: backend.ports.first))))
       shown.append(
         PortPair(
           transport: transport,
           hostIP: host,
-          hostPorts: PortRange(first: local.port, count: 1) ?? .unknown,
+          hostPorts: port,
           backendIP: backend.ip,
           backendPorts: backend.ports
         )

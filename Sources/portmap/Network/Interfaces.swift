@@ -38,6 +38,12 @@ struct Interfaces {
     address.isLoopback || entries.contains { $0.subnet.address == address }
   }
 
+  /// Whether a port on `host` and the same port of `backend` are one and the same, so that what comes in there would
+  /// be led back to where it came in.
+  func isSame(_ host: HostAddress, _ backend: IPAddress) -> Bool {
+    host.overlaps(.one(backend)) && isLocal(backend)
+  }
+
   /// The narrowest network that the host shares with an address; nil where there is a router in between.
   func subnet(of address: IPAddress) -> Subnet? { neighbourhood(of: address)?.subnet }
 

@@ -71,8 +71,8 @@ struct ControlWriter {
     append(SocketLevel.udp, UDP_SEGMENT, UInt16(truncatingIfNeeded: size))
   }
 
-  /// Writes one control message that is a number or a structure.
-  mutating func append<Value: BitwiseCopyable>(_ level: Int32, _ type: Int32, _ value: Value) {
+  /// Writes one control message that is a number or one of C's structures.
+  mutating func append<Value>(_ level: Int32, _ type: Int32, _ value: Value) {
     let place = start + length
     let size = MemoryLayout<Value>.size
     var header = cmsghdr()
