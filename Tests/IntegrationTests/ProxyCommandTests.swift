@@ -75,7 +75,8 @@ import Testing
       activated.prefix = [Tools.probe, "activate", "tcp/127.0.0.1/8080", "--"]
       try activated.run(["proxy", "127.0.0.1:8080"], status: 2)
       let proxy = try topology.portmap.start([
-        "proxy", "0", "127.0.0.1:49153", "127.0.0.1:8080", "127.0.0.2:8080", "8000-8001", "127.0.0.1:8001-8002",
+        "proxy", "0", "127.0.0.1:49153", "127.0.0.1:8080", "127.0.0.2:8080", "8000-8001",
+        "127.0.0.1:8001-8002",
       ])
       #expect(proxy.line() == "49154->127.0.0.1:49153")
       #expect(proxy.line() == "127.0.0.1:8080->127.0.0.2:8080" && proxy.line() != nil)

@@ -122,3 +122,65 @@ import Testing
     #expect(queue.wait(now: 50) == -1)
   }
 }
+
+@Suite struct ProxyLimitsTests {
+  @Test func aProcessTakesNoMoreThanItNeedsHoweverMuchItMayHave() {
+    #expect(ProxyLimits(descriptors: 1_048_576).budget(sockets: 2) == 32_768)
+    #expect(ProxyLimits(descriptors: 20_000).budget(sockets: 2) == 19_870)
+    // Some are kept for commands.
+    #expect(ProxyLimits(descriptors: 80).budget(sockets: 2) == 58)
+    #expect(ProxyLimits(descriptors: 1064).budget(sockets: 1000) == 16)
+  }
+}
+
+@Suite struct EphemeralPortsTests {
+  private func ports(_ range: String, without reserved: String...) throws -> EphemeralPorts {
+    let reserved = try reserved.map { try #require(PortRange($0[...])) }
+    return EphemeralPorts(try #require(PortRange(range[...])), without: reserved)
+  }
+
+  @Test func reservedPortsAreNeverDrawn() throws {
+    let ports = try ports("100-119", without: "110-112", "90-101", "111-113", "119-200", "300")
+    #expect(ports.count == 13)
+    let drawn = Set((0..<2000).compactMap { _ in ports.random() })
+    #expect(drawn == Set(102...109).union(114...118))
+  }
+
+  @Test func theWholeRangeIsDrawnFrom() throws {
+    #expect(try ports("65534-65535").count == 2)
+    #expect(try ports("65535").random() == 65535)
+    #expect(try ports("1-65535").count == 65535)
+    #expect(try ports("100-110", without: "1-65535").random() == nil)
+    #expect(LocalPorts.ephemeral() != nil)
+  }
+}
+
+@Suite struct UDPPortsTests {
+  /// Never more than this share of the ports is taken, whatever the number of processes that are flooded.
+  @Test(arguments: [(UDPStanding.unanswered, 0.88), (.answered, 0.95), (.conversing, 0.98)])
+  func floodsOfAnyNumberOfProcessesLeavePorts(_ standing: UDPStanding, limit: Double) {
+    let ports = 2000
+    for processes in [1, 2, 30, 300] {
+      var clients = Array(repeating: 0, count: processes)
+      var taken = 0
+      for _ in 0..<(15 * ports) {
+        let process = Int.random(in: 0..<processes)
+        for draw in 1...32 {
+          if Int.random(in: 0..<ports) >= taken {
+            clients[process] += 1
+            taken += 1
+            break
+          }
+          let patience = UDPPorts.patience(with: standing, clients: clients[process], ports: ports)
+          if draw.isMultiple(of: patience), clients[process] > 0 {
+            clients[process] -= 1
+            taken -= 1
+          }
+        }
+        if taken > Int(limit * Double(ports)) { break }
+      }
+      #expect(taken <= Int(limit * Double(ports)), "\(processes) processes")
+      #expect(taken > ports * 2 / 5)
+    }
+  }
+}

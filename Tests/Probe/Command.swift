@@ -40,10 +40,12 @@ struct Ending: Error {
 
 enum Command {
   static let usage = """
-    usage: probe serve tcp|udp ADDR PORT[-END] [--name NAME] [--mode line|echo|sink|farewell|reset|mute]
+    usage: probe serve tcp|udp ADDR PORT[-END] [--name NAME] [--mode line|echo|sink|farewell|reset|picky|mute]
            probe ask tcp|udp ADDR PORT [--payload TEXT | --size N] [--read-first [--abort]] [--bind ADDR[/PORT]]
            probe crowd ADDR PORT --count N
            probe flood ADDR PORT [--until NAME] [--interval MILLISECONDS] [--bind ADDR[/PORT]]
+           probe scatter ADDR PORT[-END] --count N --from ADDR
+           probe connects ADDR PORT
            probe bind tcp|udp ADDR PORT [--reuse] [--v6only]
            probe cookie
            probe activate tcp/ADDR/PORT|udp/ADDR/PORT... -- CMD ARG...
@@ -60,6 +62,8 @@ enum Command {
       case "ask": try ask(options)
       case "flood": try flood(options)
       case "crowd": try crowd(options)
+      case "scatter": try scatter(options)
+      case "connects": try connects(options)
       case "bind": try tryBinding(options)
       case "cookie": say("\(clinux_netns_cookie())")
       case "activate": try activate(options)

@@ -12,6 +12,8 @@ extension Command {
     case farewell
     /// Reads a line and resets the connection.
     case reset
+    /// Answers as `line` does, but no datagram that says `flood`.
+    case picky
     /// Accepts and never reads.
     case mute
   }
@@ -52,7 +54,8 @@ extension Command {
     let payload = Array(buffer.prefix(count))
     switch mode {
     case .echo: send(payload, from: socket, to: peer)
-    case .line:
+    case .picky where payload == floodPayload: break
+    case .line, .picky:
       let line = describe(name, peer, socket, String(decoding: payload, as: UTF8.self))
       send(Array(line.utf8), from: socket, to: peer)
     case .sink, .farewell, .reset, .mute: break
@@ -88,7 +91,7 @@ extension Command {
     _ greeting: @Sendable (String) -> String
   ) throws(Ending) {
     switch mode {
-    case .line:
+    case .line, .picky:
       while true {
         let (line, ended) = try socket.receiveLine()
         if ended && line.isEmpty { return }

@@ -185,10 +185,4 @@ struct PortAllocator {
   private func name(_ host: HostAddress, _ port: UInt16, _ transport: Transport) -> String {
     "\(host.prefix)\(port)\(transport.suffix)"
   }
-
-  /// Reads net.ipv4.ip_local_reserved_ports: `8080,9000-9010`.
-  static func reservedPorts() -> [PortRange] {
-    (Files.word(of: "/proc/sys/net/ipv4/ip_local_reserved_ports") ?? "").split(separator: ",")
-      .compactMap { PortRange($0) }
-  }
 }

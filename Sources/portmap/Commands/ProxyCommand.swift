@@ -134,7 +134,7 @@ private struct ProxyOptions {
     try DescriptorLimit.makeRoom(for: pairs.reduce(0) { $0 + $1.backend.ports.count * 2 })
     var allocator = PortAllocator(
       ledger: PortLedger(mappings: [], reservations: []),
-      reservedPorts: PortAllocator.reservedPorts(),
+      reservedPorts: LocalPorts.reserved(),
       isForTaking: { _ in false },
       takeOver: { throw AllocationError.given(port: "\($0)", owner: .reservation($0)) },
       cursors: [:]

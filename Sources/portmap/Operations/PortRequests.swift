@@ -16,7 +16,7 @@ extension Workspace {
         mappings: state.mappings.map(\.mapping),
         reservations: state.reservations.map(\.reservation)
       ),
-      reservedPorts: PortAllocator.reservedPorts(),
+      reservedPorts: LocalPorts.reserved(),
       isForTaking: { takesOver && self.holder(of: $0) != nil },
       takeOver: takeOver,
       cursors: state.cursors,

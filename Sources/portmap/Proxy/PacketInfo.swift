@@ -2,10 +2,11 @@ import CLinux
 import Glibc
 
 /// What the control messages of a received datagram say: the address that it was sent to, the interface that it
-/// came in on, and the size of its segments where it is several datagrams.
+/// came in on, the hops that it had left, and the size of its segments where it is several datagrams.
 struct PacketInfo {
   private(set) var local: IPAddress?
   private(set) var interface: UInt32 = 0
+  private(set) var hopLimit: Int32?
   private(set) var segment = 0
 
   init(_ message: UnsafeMutablePointer<msghdr>) {
@@ -30,6 +31,8 @@ struct PacketInfo {
       let information = data.loadUnaligned(as: clinux_in6_pktinfo.self)
       local = IPAddress(information.ipi6_addr)
       interface = information.ipi6_ifindex
+    case (SocketLevel.ip, IP_TTL), (SocketLevel.ipv6, IPV6_HOPLIMIT):
+      hopLimit = data.loadUnaligned(as: Int32.self)
     case (SocketLevel.udp, UDP_GRO):
       segment = Int(data.loadUnaligned(as: Int32.self))
     default:
@@ -40,7 +43,8 @@ struct PacketInfo {
 
 /// Writes the control messages of an answer, one after the other, into space of `size` bytes.
 struct ControlWriter {
-  /// Enough for an address, a segment size, and what else the kernel may put there on the way in.
+  /// Enough for an address, a segment size, and what else the kernel may put there on the way in: 120 bytes for an
+  /// IPv4 datagram on a dual-stack socket.
   static let size = 128
 
   private let start: UnsafeMutableRawPointer

@@ -31,8 +31,9 @@ final class UDPClient: EventHandler {
   /// The interface that answers must go out on, where the addresses alone do not say it (link-local ones).
   let interface: UInt32
   var registration: Registration?
+  var standing = UDPStanding.unanswered
 
-  /// Its place in the table, and its neighbours there in the order of last use; -1 is none.
+  /// Its place in the table, and its neighbours in its queue there in the order of last use; -1 is none.
   var slot: Int32 = -1
   var older: Int32 = -1
   var newer: Int32 = -1

@@ -5,17 +5,18 @@ final class UDPFrontend: EventHandler {
   let group: Int
   /// Tells its clients from those of other frontends.
   let number: UInt32
-  /// The queue of its clients' time limit.
-  let queue: Int
+  /// The first queue of its clients' time limit in the table of clients.
+  let firstQueue: Int
   private unowned let relay: UDPRelay
   private var registration: Registration?
 
-  init(_ socket: Descriptor, route: ProxyRoute, group: Int, number: UInt32, queue: Int, relay: UDPRelay) {
+  init(_ socket: Descriptor, route: ProxyRoute, group: Int, number: UInt32, firstQueue: Int, relay: UDPRelay)
+  {
     self.socket = socket
     self.route = route
     self.group = group
     self.number = number
-    self.queue = queue
+    self.firstQueue = firstQueue
     self.relay = relay
   }
 

@@ -12,14 +12,20 @@ import Glibc
 // The loop never rests to let a batch grow. Measured with 60 µs after every few datagrams: a client with 64 under way
 // cost a fifth less processor time, but one with 8 or 16 got half as many answers.
 //
-// A client stays until no datagram has passed either way for its route's time, or until it makes room for another:
-// a new source always gets in, at the expense of whoever has been silent the longest. Errors that ICMP reports
-// (nobody listens yet) are dropped with their datagrams; the socket stays good for when somebody does.
+// A client stays until no datagram has passed either way for its route's time, or until it makes room for another: a
+// new source gets in at the expense of those that were never answered, then of those that were answered once, and only
+// then of those that converse; among equals, of whoever has been silent the longest. Errors that ICMP reports (nobody
+// listens yet) are dropped with their datagrams; the socket stays good for when somebody does.
+//
+// A new client's socket sends with one hop less than its first datagram had left, as a router would. So a datagram that
+// mappings lead around in a circle, each hop of which is a new client, comes to its end.
 
 final class UDPRelay {
   /// Large, as a burst must wait there for one turn of the loop. The kernel takes memory for what is queued only.
   private static let frontendBuffer: Int32 = 4 << 20
   private static let clientBuffer: Int32 = 1 << 20
+  /// What the kernel gives datagrams by default (net.ipv4.ip_default_ttl).
+  private static let usualHopLimit: Int32 = 64
   /// A client may stay this much longer than its time: no need to wake for each one apart.
   private static let expiryMilliseconds: Int64 = 250
 
@@ -33,6 +39,7 @@ final class UDPRelay {
   /// Clients at once; the server adjusts it to what it serves.
   var limit = Int.max
   private var table = UDPClientTable()
+  private var ports: UDPPorts?
   private var inbound: DatagramBatch?
   private var outbound: DatagramBatch?
   private var sender: DatagramSender?
@@ -45,19 +52,23 @@ final class UDPRelay {
   }
 
   func serve(_ socket: Descriptor, route: ProxyRoute, group: Int) throws(SystemError) -> UDPFrontend {
+    // Now, as files may be out of reach once traffic comes.
+    if ports == nil { ports = UDPPorts() }
     frontendCount &+= 1
     let frontend = UDPFrontend(
       socket,
       route: route,
       group: group,
       number: frontendCount,
-      queue: table.queue(timeout: Int64(route.udpTimeout) * 1000),
+      firstQueue: table.queue(timeout: Int64(route.udpTimeout) * 1000),
       relay: self
     )
     try socket.setNonBlocking()
     socket.setOption(SocketLevel.ipv6, IPV6_RECVPKTINFO, 1)
     // On a dual-stack socket too: only this one tells which address a broadcast is to be answered from.
     socket.setOption(SocketLevel.ip, IP_PKTINFO, 1)
+    socket.setOption(SocketLevel.ipv6, IPV6_RECVHOPLIMIT, 1)
+    socket.setOption(SocketLevel.ip, IP_RECVTTL, 1)
     socket.setOption(SocketLevel.udp, UDP_GRO, 1)
     socket.setBufferSizes(receive: Self.frontendBuffer, send: Self.frontendBuffer)
     try frontend.start()
@@ -116,7 +127,7 @@ final class UDPRelay {
     let first = batch.used
     // An error is ICMP's, and gone by being told.
     guard case .done(let count) = batch.receive(from: client.socket.raw) else { return }
-    table.touch(client, now: loop.now)
+    table.touch(client, as: client.standing == .unanswered ? .answered : client.standing, now: loop.now)
     for slot in first..<first + count {
       let piece = DatagramPiece(length: batch.length(slot), segment: batch.information(slot).segment)
       answers.append(Answer(client: client, slot: slot, piece: piece))
@@ -144,11 +155,16 @@ final class UDPRelay {
   ) -> UDPClient? {
     let key = UDPClientKey(frontend: frontend.number, address: address, local: information.local)
     if let known = table[key] {
-      table.touch(known, now: loop.now)
+      table.touch(known, as: known.standing == .answered ? .conversing : known.standing, now: loop.now)
       return known
     }
-    while table.count >= limit, let oldest = table.leastRecentlyUsed { forget(oldest) }
+    let hopLimit = information.hopLimit.map { $0 - 1 }
+    guard hopLimit != 0 else { return nil }
+    while table.count >= limit, let client = table.firstToGo { forget(client) }
     guard let socket = backendSocket(for: frontend.route.backend) else { return nil }
+    if let hopLimit, hopLimit < Self.usualHopLimit {
+      socket.setHopLimit(hopLimit, frontend.route.backend.ip.family)
+    }
     let client = UDPClient(
       key: key,
       address: address,
@@ -168,21 +184,31 @@ final class UDPRelay {
 
   /// Opens a socket that is connected to the backend, at the expense of other clients if need be.
   private func backendSocket(for backend: SocketAddress) -> Descriptor? {
+    guard let ports, let socket = openSocket(backend.ip.family),
+      ports.bind(socket, towards: backend, makeRoom: makeRoom),
+      backend.withSockaddr({ connect(socket.raw, $0, $1) }) == 0
+    else { return nil }
+    socket.setOption(SocketLevel.udp, UDP_GRO, 1)
+    socket.setBufferSizes(receive: Self.clientBuffer, send: Self.clientBuffer)
+    return socket
+  }
+
+  private func openSocket(_ family: IPAddress.Family) -> Descriptor? {
     while true {
       do throws(SystemError) {
-        let socket = try Descriptor.socket(.udp, backend.ip.family)
-        try syscall("connect") { backend.withSockaddr { connect(socket.raw, $0, $1) } }
-        socket.setOption(SocketLevel.udp, UDP_GRO, 1)
-        socket.setBufferSizes(receive: Self.clientBuffer, send: Self.clientBuffer)
-        return socket
+        return try Descriptor.socket(.udp, family)
       } catch {
-        // EAGAIN: all ports towards this backend are in use.
-        guard Outcome.isExhaustion(error.errno) || error.errno == EAGAIN,
-          let oldest = table.leastRecentlyUsed
-        else { return nil }
-        forget(oldest)
+        guard Outcome.isExhaustion(error.errno), let client = table.firstToGo else { return nil }
+        forget(client)
       }
     }
+  }
+
+  /// Gives up the client that goes first if so many ports in a row are taken.
+  private func makeRoom(taken: Int, of ports: Int) {
+    guard let client = table.firstToGo else { return }
+    let patience = UDPPorts.patience(with: client.standing, clients: table.count, ports: ports)
+    if taken.isMultiple(of: patience) { forget(client) }
   }
 
   private func forget(_ client: UDPClient) {

@@ -15,7 +15,7 @@ enum DescriptorLimit {
     var limit = rlimit()
     getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     let needed = rlim_t(count + margin)
-    let wanted = needed + forConnections
+    let wanted = needed + rlim_t(forTraffic)
     if limit.rlim_max < wanted {
       var more = rlimit(rlim_cur: wanted, rlim_max: wanted)
       if setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &more) == 0 { return }
@@ -32,5 +32,5 @@ enum DescriptorLimit {
   /// A command's own files and sockets.
   private static let margin = 64
   /// Two for each proxied connection and one for each UDP client: enough for a busy port on one machine.
-  private static let forConnections: rlim_t = 32768
+  static let forTraffic = 32_768
 }

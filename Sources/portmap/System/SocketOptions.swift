@@ -56,6 +56,14 @@ extension Descriptor {
     }
   }
 
+  /// Has what the socket sends pass that many routers less one.
+  func setHopLimit(_ count: Int32, _ family: IPAddress.Family) {
+    switch family {
+    case .v4: setOption(SocketLevel.ip, IP_TTL, count)
+    case .v6: setOption(SocketLevel.ipv6, IPV6_UNICAST_HOPS, count)
+    }
+  }
+
   /// Makes the receive and send buffers large: past the system's limit where the process may, else up to it. What is
   /// as large already, made so by somebody with the right to it, stays so.
   func setBufferSizes(receive: Int32, send: Int32) {

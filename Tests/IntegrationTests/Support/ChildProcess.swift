@@ -125,6 +125,8 @@ final class ChildProcess {
       && self.text(errors.bytes).contains(text)
   }
 
+  var isRunning: Bool { !pump(until: Date() + 0.01) { status != nil } }
+
   func signal(_ number: Int32) {
     if status == nil { Foundation.kill(pid, number) }
   }
