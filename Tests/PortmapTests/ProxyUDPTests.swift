@@ -198,7 +198,26 @@ import Testing
     #expect(try openDescriptors() < before + 20)
   }
 
-  @Test func releaseForgetsTheClientsOfALease() throws {
+  @Test func clientsThatWereAnsweredStayWhenOthersMakeRoom() throws {
+    let backend = try Endpoint(.udp)
+    var limits = ProxyLimits.current
+    limits.udpClients = 10
+    let (proxy, address) = try proxied(try backend.address(), limits: limits)
+    defer { withExtendedLifetime(proxy) {} }
+    let regular = try Endpoint(.udp, connectedTo: address)
+    try regular.send([1])
+    let first = try backend.receiveFrom().from
+    try backend.send([2], to: first)
+    #expect(try regular.receive() == [2])
+    for _ in 0..<50 {
+      try Endpoint(.udp, connectedTo: address).send([3])
+      _ = try backend.receiveFrom()
+    }
+    try regular.send([4])
+    #expect(try backend.receiveFrom().from == first)
+  }
+
+  @Test func releaseForgetsTheClientsOfAGroup() throws {
     let echo = try Echo()
     let ip = ownLoopbackAddress().description
     let first = try RunningProxy.Frontend(.udp, on: ip, to: echo.address, group: 1)

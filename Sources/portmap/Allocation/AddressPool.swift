@@ -1,13 +1,13 @@
-/// The addresses of a bridge network that can be given to guests: pure arithmetic over what is known of it.
+/// A pool of the addresses of a bridge network that can be given to guests.
 ///
-/// Fresh ones come first, upward from the last that was given out; when all have been given out once, the one that was
-/// released first. Never the network's, the broadcast's or the bridge's own.
+/// Fresh addresses come first, upward from the last that was given out; when all have been given out once, the one that
+/// was released first is next. The network's, the broadcast and the bridge's own address are never given out.
 struct AddressPool {
   let subnet: Subnet
-  /// Given out, or known to be somebody's.
+  /// Addresses that are given out, or known to be somebody's.
   let taken: Set<IPAddress>
   let cursor: IPAddress?
-  /// Released ones, the first of them first.
+  /// Released addresses in the order of their release.
   let freed: [IPAddress]
 
   /// The next address; nil when all are taken.

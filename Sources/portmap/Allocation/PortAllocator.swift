@@ -1,9 +1,9 @@
 import Glibc
 
-/// A run of ports that is wanted on some addresses for some transports: the same numbers everywhere.
+/// A request for a run of ports: the same numbers on each address and for each transport.
 struct PortRequest {
   enum Choice: Equatable {
-    /// These and no others.
+    /// These ports and no others.
     case exactly(PortRange)
     /// The lowest ones of a range that somebody named.
     case lowest(of: PortRange)
@@ -12,7 +12,7 @@ struct PortRequest {
   }
 
   let choice: Choice
-  /// How many consecutive ports.
+  /// The number of consecutive ports.
   let width: Int
   let hosts: [HostAddress]
   let transports: [Transport]
@@ -21,24 +21,24 @@ struct PortRequest {
   var ownBackend: PortRange?
 }
 
-/// Ports that are held: the sockets of one request.
+/// The ports that answer one request, held by their sockets.
 struct HeldPorts {
   let ports: PortRange
   /// One list for each address and transport, the addresses outermost; a socket a port in each.
   let sockets: [(host: HostAddress, transport: Transport, sockets: [Descriptor])]
-  /// The reservations that are taken over, each with its socket but in a preview; whoever holds them has to let go in
-  /// the end.
+  /// The reservations that are taken over, each with its socket but in a preview; their own processes have to let go of
+  /// them in the end.
   let taken: [(reservation: Reservation, socket: Descriptor?)]
 }
 
 enum AllocationError: Error {
-  /// portmap itself has given it out.
+  /// portmap itself has given the port out.
   case given(port: String, owner: PortLedger.Owner)
-  /// Another process has it.
+  /// Another process has the port.
   case inUse(port: String, transport: Transport, number: UInt16)
   case noneFree(of: PortRange, width: Int, transports: [Transport])
   case system(port: String, SystemError)
-  /// It cannot be held again.
+  /// A port that portmap had given out cannot be held again.
   case lost(port: String, Transport, UInt16, SystemError)
 }
 
@@ -46,17 +46,20 @@ enum AllocationError: Error {
 /// nothing else can.
 struct PortAllocator {
   let ledger: PortLedger
-  /// Ports that are never chosen by themselves.
+  /// Ports that only those get who name them.
   let reservedPorts: [PortRange]
   /// Whether a reservation's port may be taken over.
   let isForTaking: (Reservation) -> Bool
-  /// Fetches the socket of such a reservation from whoever holds it.
+  /// Fetches the socket of such a reservation from the process that holds it.
   let takeOver: (Reservation) throws -> Descriptor
-  /// The last port that was given out by itself, by transport.
+  /// The last port that was chosen automatically, by transport.
   var cursors: [String: UInt16]
   /// Whether nothing is to be held: conflicts with what portmap has given out are found, ports are not chosen.
   var isPreview = false
 
+  /// Finds and holds what is asked for.
+  ///
+  /// - Throws: AllocationError; Interruption where a signal came.
   mutating func hold(_ request: PortRequest) throws -> HeldPorts {
     switch request.choice {
     case .lowest where isPreview, .next where isPreview:
@@ -119,7 +122,7 @@ struct PortAllocator {
     _ request: PortRequest,
     _ range: PortRange,
     starts: [(UInt16, UInt16)],
-    isOut: (Transport, HostAddress, UInt16) -> Bool
+    isExcluded: (Transport, HostAddress, UInt16) -> Bool
   ) throws -> HeldPorts {
     for (low, high) in starts {
       var first = low
@@ -130,7 +133,7 @@ struct PortAllocator {
           first += 1
           continue
         }
-        switch try attempt(ports, request, isOut) {
+        switch try attempt(ports, request, isExcluded) {
         case .success(let held): return held
         case .failure(let stranger):
           // Every run up to the port that is taken contains it.
@@ -149,11 +152,11 @@ struct PortAllocator {
   private func attempt(
     _ ports: PortRange,
     _ request: PortRequest,
-    _ isOut: (Transport, HostAddress, UInt16) -> Bool
+    _ isExcluded: (Transport, HostAddress, UInt16) -> Bool
   ) throws -> Result<HeldPorts, Taken> {
     for port in ports.ports.reversed() {
-      for transport in request.transports where request.hosts.contains(where: { isOut(transport, $0, port) })
-      {
+      for transport in request.transports
+      where request.hosts.contains(where: { isExcluded(transport, $0, port) }) {
         return .failure(Taken(port: port))
       }
     }
@@ -171,7 +174,7 @@ struct PortAllocator {
     return .success(HeldPorts(ports: ports, sockets: held, taken: []))
   }
 
-  /// Nil where another process has the port.
+  /// Reserves one port; nil where another process has it.
   private func reserve(_ transport: Transport, _ host: HostAddress, _ port: UInt16) throws -> Descriptor? {
     do {
       return try PortSocket.reserve(transport, host, port)

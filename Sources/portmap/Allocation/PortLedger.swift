@@ -1,4 +1,4 @@
-/// What portmap itself has given out, by port.
+/// A ledger of the ports that portmap has given out.
 struct PortLedger {
   enum Owner {
     case mapping(Mapping)
@@ -7,7 +7,7 @@ struct PortLedger {
 
   private let mappings: [Transport: [(host: HostAddress, ports: PortRange, mapping: Mapping)]]
   private let reservations: [Transport: [UInt16: [Reservation]]]
-  /// Ports that anything of the transport has, whatever the address: most questions end here.
+  /// Whether a port of a transport is given out on any address, by port: most questions end here.
   private let given: [Transport: [Bool]]
 
   init(mappings: [Mapping], reservations: [Reservation]) {
@@ -35,7 +35,7 @@ struct PortLedger {
   /// Whether a port is given out on any address.
   func isGiven(_ transport: Transport, _ port: UInt16) -> Bool { given[transport]?[Int(port)] ?? false }
 
-  /// Who has a port on an address, or on one that overlaps it.
+  /// The owner of a port on an address, or on one that overlaps it; nil where there is none.
   func owner(_ transport: Transport, _ host: HostAddress, _ port: UInt16) -> Owner? {
     guard isGiven(transport, port) else { return nil }
     if let reservation = reservations[transport]?[port]?.first(where: { $0.hostIP.overlaps(host) }) {

@@ -1,7 +1,7 @@
 import CLinux
 import Glibc
 
-/// The sockets by which ports are held.
+/// Sockets that hold ports.
 ///
 /// The only viable way to allocate a port is to bind it and, where the transport listens, to listen on it: bound with
 /// SO_REUSEADDR alone it could still be taken. A classic BPF filter that drops everything is set *before* the bind, so

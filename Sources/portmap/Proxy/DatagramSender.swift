@@ -1,13 +1,13 @@
 import CLinux
 import Glibc
 
-/// Which way a udp client's datagrams go.
+/// The way that a udp client's datagrams go.
 enum DatagramDirection {
   case toBackend, toClient
 }
 
-/// Sends datagrams in batches: runs of one client and size as one message that the kernel cuts (UDP_SEGMENT), and
-/// messages for one socket in one call.
+/// A sender of datagrams in batches: a run of one client and size goes as one message that the kernel cuts
+/// (UDP_SEGMENT), and the messages for one socket go in one call.
 ///
 /// A message that the kernel refuses to cut (a size that the route does not take, a device that cannot) goes out
 /// again as single datagrams, and that client's are not joined any more. Any other error costs that datagram: this

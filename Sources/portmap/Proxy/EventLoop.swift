@@ -1,8 +1,8 @@
 import CLinux
 import Glibc
 
-/// What is called when something has happened to a descriptor. A handler may register, change and remove anything,
-/// itself included, while it runs.
+/// A receiver of what happens to a descriptor. A handler may register, change and remove anything, itself included,
+/// while it runs.
 protocol EventHandler: AnyObject {
   /// `events` are epoll's bits, or 0 where the handler had itself called again; `tag` is the number that the
   /// descriptor was added with, for owners of more than one.

@@ -1,12 +1,12 @@
 import Glibc
 
-/// What all flows of a proxy share to move bytes with: one buffer for the reads that are written on at once, the
-/// pipes, and the account of what is left over.
+/// The buffer that all flows of a proxy read into and write from, their pipes, and an account of the bytes that flows
+/// keep because they could not be written at once.
 final class FlowBuffers {
-  /// Reads of 64 KiB and less are slower; an own buffer a connection would be waste.
+  /// Reads of 64 KiB and less are slower; a buffer of this size for each connection would be waste.
   static let size = 256 << 10
-  /// Left-over bytes of all flows together past which reads become small, so that a thousand backends that never
-  /// read cost no more than a thousand small reads besides.
+  /// Where all flows together keep more than this, reads become small, so that a thousand backends that never read
+  /// cost no more than a thousand small reads besides.
   private static let leftoverLimit = 16 << 20
   private static let smallRead = 16 << 10
 
@@ -16,7 +16,7 @@ final class FlowBuffers {
 
   deinit { release() }
 
-  /// The shared buffer, as long as the next read may be. It comes with the first bytes that anybody sends.
+  /// Returns the shared buffer, no longer than the next read may be. It is allocated when the first bytes come.
   func buffer() -> UnsafeMutableRawBufferPointer {
     if memory == nil {
       let fresh = mmap(nil, Self.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
@@ -31,7 +31,7 @@ final class FlowBuffers {
   /// Whether flows keep more than they should.
   var isCrowded: Bool { leftoverBytes > Self.leftoverLimit }
 
-  /// Counts bytes that a flow keeps by itself, or, below 0, has given up.
+  /// Counts bytes that a flow keeps by itself; a negative number counts those that it has given up.
   func keep(_ count: Int) { leftoverBytes += count }
 
   /// Keeps a copy of bytes that could not be written at once.
@@ -45,7 +45,7 @@ final class FlowBuffers {
     leftoverBytes -= leftover.count
   }
 
-  /// Gives back what only traffic needs, when there is none.
+  /// Gives memory and pipes back, which nobody needs while there is no traffic.
   func release() {
     pipes.trim()
     if let memory { munmap(memory, Self.size) }
@@ -53,7 +53,7 @@ final class FlowBuffers {
   }
 }
 
-/// Bytes that were read and could not be written yet. Who has one gives it back with `FlowBuffers.discard`.
+/// Bytes that were read and could not be written yet. Its owner gives it back with `FlowBuffers.discard`.
 final class Leftover {
   private let memory: UnsafeMutableRawBufferPointer
   private var written = 0

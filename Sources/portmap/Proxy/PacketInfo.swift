@@ -1,7 +1,7 @@
 import CLinux
 import Glibc
 
-/// What the control messages of a received datagram say: the address that it was sent to, the interface that it
+/// The contents of a received datagram's control messages: the address that it was sent to, the interface that it
 /// came in on, the hops that it had left, and the size of its segments where it is several datagrams.
 struct PacketInfo {
   private(set) var local: IPAddress?
@@ -41,7 +41,7 @@ struct PacketInfo {
   }
 }
 
-/// Writes the control messages of an answer, one after the other, into space of `size` bytes.
+/// A writer of control messages, one after the other, into space of `size` bytes.
 struct ControlWriter {
   /// Enough for an address, a segment size, and what else the kernel may put there on the way in: 120 bytes for an
   /// IPv4 datagram on a dual-stack socket.
@@ -54,7 +54,7 @@ struct ControlWriter {
     self.start = start
   }
 
-  /// Has the answer go out from `local`, on `interface` unless that is 0.
+  /// Sends the message from the address `local`, on `interface` unless that is 0.
   mutating func setSource(_ local: IPAddress, interface: UInt32) {
     if local.family == .v4 {
       var information = in_pktinfo()

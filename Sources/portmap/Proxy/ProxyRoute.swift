@@ -1,10 +1,10 @@
 import Glibc
 
-/// Where the traffic of one frontend socket goes, and how.
+/// The way of one frontend's traffic: where it goes, and how.
 struct ProxyRoute: Sendable {
   let transport: Transport
   let backend: SocketAddress
-  /// The header that each TCP connection begins with; has no meaning for the others.
+  /// The header that each TCP connection to the backend begins with; other transports have none.
   var proxyProtocol: ProxyProtocol?
   /// Seconds without traffic in either direction after which a udp client is forgotten.
   var udpTimeout = 90

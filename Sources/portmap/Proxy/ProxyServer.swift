@@ -3,40 +3,40 @@ import Glibc
 /// The userland proxy: serves listening and udp sockets, each with its own backend, on an event loop that others
 /// use as well. It keeps the sockets; their callers should not, or `release` cannot close them.
 ///
-/// A group is the caller's number for sockets that are released together.
+/// A group is a number that the caller gives to the sockets that are to be released together.
 final class ProxyServer {
   private let limits: ProxyLimits
-  private let tcp: StreamRelay
-  private let udp: UDPRelay
-  private var tcpFrontends: [StreamFrontend] = []
+  private let streams: StreamRelay
+  private let datagrams: UDPRelay
+  private var streamFrontends: [StreamFrontend] = []
   private var udpFrontends: [UDPFrontend] = []
 
   init(loop: EventLoop, limits: ProxyLimits = .current) {
     self.limits = limits
     // Splice into a socket whose peer is gone raises SIGPIPE, and has no flag to say otherwise.
     signal(SIGPIPE, SIG_IGN)
-    let tcp = StreamRelay(loop: loop)
-    let udp = UDPRelay(loop: loop)
-    self.tcp = tcp
-    self.udp = udp
+    let streams = StreamRelay(loop: loop)
+    let datagrams = UDPRelay(loop: loop)
+    self.streams = streams
+    self.datagrams = datagrams
     loop.onTurnEnd {
-      udp.sendAnswers()
-      tcp.endTurn()
+      datagrams.sendAnswers()
+      streams.endTurn()
     }
   }
 
   /// How many sockets are being served.
-  var socketCount: Int { tcpFrontends.count + udpFrontends.count }
+  var socketCount: Int { streamFrontends.count + udpFrontends.count }
 
   /// Begins to serve a socket that is bound, and listening unless it is a udp one. Connections and datagrams that
   /// wait there already are served too.
   func serve(_ socket: Descriptor, route: ProxyRoute, group: Int) throws(SystemError) {
     if route.transport.isConnectionOriented {
-      let frontend = StreamFrontend(socket, route: route, group: group, relay: tcp)
-      try tcp.serve(frontend)
-      tcpFrontends.append(frontend)
+      let frontend = StreamFrontend(socket, route: route, group: group, relay: streams)
+      try streams.serve(frontend)
+      streamFrontends.append(frontend)
     } else {
-      udpFrontends.append(try udp.serve(socket, route: route, group: group))
+      udpFrontends.append(try datagrams.serve(socket, route: route, group: group))
     }
     shareDescriptors()
   }
@@ -52,12 +52,12 @@ final class ProxyServer {
   }
 
   private func close(where matches: (Int) -> Bool) {
-    for frontend in tcpFrontends where matches(frontend.group) { frontend.pause() }
+    for frontend in streamFrontends where matches(frontend.group) { frontend.pause() }
     for frontend in udpFrontends where matches(frontend.group) { frontend.stop() }
-    tcpFrontends.removeAll { matches($0.group) }
+    streamFrontends.removeAll { matches($0.group) }
     udpFrontends.removeAll { matches($0.group) }
-    tcp.close(where: matches)
-    udp.close(where: matches)
+    streams.close(where: matches)
+    datagrams.close(where: matches)
     shareDescriptors()
   }
 
@@ -65,8 +65,8 @@ final class ProxyServer {
   /// clients at the most: anybody can make up sources, and connections must still get through.
   private func shareDescriptors() {
     let budget = limits.budget(sockets: socketCount)
-    let forUDP = tcpFrontends.isEmpty ? budget : budget / 2
-    udp.limit = min(limits.udpClients, forUDP)
-    tcp.limit = min(limits.connections, (budget - (udpFrontends.isEmpty ? 0 : udp.limit)) / 2)
+    let forUDP = streamFrontends.isEmpty ? budget : budget / 2
+    datagrams.limit = min(limits.udpClients, forUDP)
+    streams.limit = min(limits.connections, (budget - (udpFrontends.isEmpty ? 0 : datagrams.limit)) / 2)
   }
 }

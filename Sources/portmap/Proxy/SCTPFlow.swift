@@ -54,7 +54,7 @@ struct SCTPFlow {
     from source: Descriptor,
     to destination: Descriptor,
     _ buffers: FlowBuffers
-  ) -> TCPFlow.Progress {
+  ) -> FlowProgress {
     guard stage != .ended else { return .waiting }
     var moved = 0
     while true {
@@ -81,7 +81,7 @@ struct SCTPFlow {
   }
 
   /// A message whose end has not come is none.
-  private mutating func end(_ buffers: FlowBuffers) -> TCPFlow.Progress {
+  private mutating func end(_ buffers: FlowBuffers) -> FlowProgress {
     discard(buffers)
     stage = .ended
     return .ended

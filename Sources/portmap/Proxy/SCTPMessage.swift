@@ -1,10 +1,10 @@
 import CLinux
 import Glibc
 
-/// What a message of SCTP has besides its bytes.
+/// The attributes that travel with the bytes of an SCTP message.
 struct SCTPLabel: Equatable {
   var stream: UInt16 = 0
-  /// The payload protocol, in the order of the wire: what the peers agree on is nothing to the kernel or to us.
+  /// The payload protocol in network byte order, as it came: only the two ends read it.
   var payloadProtocol: UInt32 = 0
   /// Whether it may overtake others of its stream.
   var isUnordered = false
@@ -15,7 +15,7 @@ enum SCTPMessage {
   enum Arrival {
     /// Bytes of a message; the last ones of it are marked.
     case part(Int, SCTPLabel, isLast: Bool)
-    /// Something that the kernel tells about the association, to whoever had asked before us.
+    /// A notification of the kernel about the association, which an earlier owner of the socket had asked for.
     case notification
     case ended
     case notNow
@@ -92,7 +92,7 @@ extension SCTPLabel {
 }
 
 extension ControlWriter {
-  /// Has the message go out with a label.
+  /// Sends the message with a label.
   mutating func setLabel(_ label: SCTPLabel) {
     var information = sctp_sndinfo()
     information.snd_sid = label.stream

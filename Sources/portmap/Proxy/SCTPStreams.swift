@@ -1,7 +1,7 @@
 import CLinux
 import Glibc
 
-/// How many streams an association has, seen from one end.
+/// The numbers of streams that an association has, seen from one end.
 struct SCTPStreams: Equatable {
   /// Those that messages may come on.
   let incoming: UInt16

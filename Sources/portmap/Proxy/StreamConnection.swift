@@ -16,6 +16,18 @@ import Glibc
 // the server gives up the group (ordinary close). A backend that cannot be reached resets the client, which is as
 // close to a refused connection as an accepted one can come.
 
+/// What came of moving what one direction of a connection could.
+enum FlowProgress: Equatable {
+  /// Nothing more can be done until epoll reports something.
+  case waiting
+  /// The budget is used up: the flow is to be pumped again.
+  case more
+  /// All is written and the source has ended; reported once.
+  case ended
+  /// The source or the destination is broken.
+  case failed
+}
+
 class StreamConnection: EventHandler {
   private enum Stage { case connecting, relaying, closed }
 

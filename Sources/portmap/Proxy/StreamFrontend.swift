@@ -1,6 +1,6 @@
 import Glibc
 
-/// A listening socket that is served. One object a port, so it holds nothing but what it needs when it is idle.
+/// A listening socket that is served. There is one a port, so it holds no more than an idle one needs.
 final class StreamFrontend: EventHandler {
   let socket: Descriptor
   let route: ProxyRoute
@@ -15,14 +15,15 @@ final class StreamFrontend: EventHandler {
     self.relay = relay
   }
 
-  /// Watches for connections. Level-triggered: what one turn leaves is reported in the next.
+  /// Watches for connections. The registration is level-triggered: what one turn leaves is reported in the next.
   func resume() throws(SystemError) {
     guard registration == nil else { return }
     registration = try relay.loop.add(socket, events: Readiness.input, handler: self)
   }
 
-  /// Leaves new connections in the kernel's queue. Not with `closing`: others may hold copies of the socket.
+  /// Leaves new connections in the kernel's queue from now on.
   func pause() {
+    // Not with `closing`: others may hold copies of the socket.
     if let registration { relay.loop.remove(registration) }
     registration = nil
   }

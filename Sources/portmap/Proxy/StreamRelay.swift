@@ -9,8 +9,10 @@ import Glibc
 // clients waiting in the kernel's queue, and put at the end of a line. The end of a connection resumes the first in
 // line; a timer resumes some as well, as descriptors may come free elsewhere.
 
+/// The relay of all stream frontends.
 final class StreamRelay {
-  /// Connections accepted from one frontend in one turn, so that a flood on one port leaves the others theirs.
+  /// The most connections that are accepted from one frontend in one turn, so that a flood on one port leaves the
+  /// others their turn.
   private static let acceptsATurn = 32
   private static let retryMilliseconds = 100
   private static let retryFrontends = 32
@@ -38,7 +40,7 @@ final class StreamRelay {
     try frontend.resume()
   }
 
-  /// Closes the connections of the leases that `matches` picks, and lets go of their frontends.
+  /// Closes the connections of the groups that `matches` picks, and lets go of their frontends.
   func close(where matches: (Int) -> Bool) {
     paused.removeAll { matches($0.group) }
     for connection in connections where matches(connection.group) {
@@ -70,7 +72,7 @@ final class StreamRelay {
     }
   }
 
-  /// Called by a connection that has closed itself.
+  /// Takes a connection that has closed itself off the list.
   func ended(_ connection: StreamConnection) {
     guard let last = connections.popLast() else { return }
     if last !== connection {
@@ -80,7 +82,7 @@ final class StreamRelay {
     endedThisTurn += 1
   }
 
-  /// At the end of a turn, when the sockets of the connections that ended in it are closed.
+  /// Lets waiting frontends go on at the end of a turn, when the sockets of the connections that ended in it are closed.
   func endTurn() {
     guard endedThisTurn > 0 else { return }
     resumePaused(endedThisTurn)

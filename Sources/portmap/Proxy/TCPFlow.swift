@@ -17,17 +17,6 @@ import Glibc
 // when there is little to move: for small pieces one copy costs less than the second system call.
 
 struct TCPFlow {
-  enum Progress: Equatable {
-    /// Nothing more can be done until epoll reports something.
-    case waiting
-    /// The budget is used up: to be called again.
-    case more
-    /// The last byte is written and the source has ended; reported once.
-    case ended
-    /// The source or the destination is broken.
-    case failed
-  }
-
   private enum Stage { case moving, draining, ended }
 
   /// What one call of `pump` may move, so that a fast connection cannot keep the others waiting: some 2 ms. Half of
@@ -66,7 +55,7 @@ struct TCPFlow {
   }
 
   /// Moves what can be moved now.
-  mutating func pump(from source: Int32, to destination: Int32, _ buffers: FlowBuffers) -> Progress {
+  mutating func pump(from source: Int32, to destination: Int32, _ buffers: FlowBuffers) -> FlowProgress {
     guard stage != .ended else { return .waiting }
     defer { giveBackEmptyPipe(buffers) }
     var moved = 0

@@ -1,7 +1,7 @@
 /// Timers in the order in which they fall due. There are a handful at any time (one for each kind of waiting, not
 /// one for each thing that waits), so an array kept in order is all it takes.
 struct TimerQueue {
-  /// Names a timer for as long as it has not fired.
+  /// The name of a timer, good until it has fired.
   struct Identifier: Hashable {
     fileprivate let number: UInt64
   }
@@ -28,13 +28,13 @@ struct TimerQueue {
     entries.removeAll { $0.identifier == identifier }
   }
 
-  /// The timer that has been due the longest, taken out.
+  /// Takes out the timer that has been due the longest.
   mutating func popDue(now: Int64) -> (() -> Void)? {
     guard let last = entries.last, last.deadline <= now else { return nil }
     return entries.removeLast().body
   }
 
-  /// How long epoll_wait may sleep: -1, for ever, when nothing is set.
+  /// The milliseconds that epoll_wait may sleep; -1, for ever, when no timer is set.
   func wait(now: Int64) -> Int32 {
     guard let last = entries.last else { return -1 }
     return Int32(clamping: max(0, last.deadline - now))

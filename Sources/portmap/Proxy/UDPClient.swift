@@ -1,7 +1,7 @@
 import Glibc
 
-/// What makes datagrams one client's: the frontend that they came to, from where, and the address that they were
-/// sent to, since answers must come from that.
+/// The identity of a udp client: the frontend that its datagrams come to, the address that they come from, and the
+/// address that they are sent to, since answers must come from that.
 struct UDPClientKey: Hashable {
   private let remote: UInt128
   private let local: UInt128
@@ -19,14 +19,14 @@ struct UDPClientKey: Hashable {
   }
 }
 
-/// A udp client: whom datagrams came from, and the socket that is connected to the backend on its behalf. What the
-/// backend sends there is the client's answer.
+/// A udp client: somebody who has sent datagrams, and the socket that is connected to the backend on the client's
+/// behalf. What the backend sends there is an answer to the client.
 final class UDPClient: EventHandler {
   let key: UDPClientKey
   let address: SocketAddress
   let frontend: UDPFrontend
   let socket: Descriptor
-  /// Where answers come from; nil leaves that to the kernel.
+  /// The address that answers are sent from; nil lets the kernel choose.
   var source: IPAddress?
   /// The interface that answers must go out on, where the addresses alone do not say it (link-local ones).
   let interface: UInt32
@@ -69,7 +69,7 @@ final class UDPClient: EventHandler {
     relay.receiveAnswers(for: self)
   }
 
-  /// Whether its datagrams may be handed to the kernel in runs.
+  /// Whether several of its datagrams may be sent as one message that the kernel cuts.
   func joins(_ direction: DatagramDirection) -> Bool {
     direction == .toBackend ? joinsToBackend : joinsToClient
   }

@@ -1,9 +1,9 @@
-/// A udp socket that is served. One object a port, so it holds nothing but what it needs when it is idle.
+/// A udp socket that is served. There is one a port, so it holds no more than an idle one needs.
 final class UDPFrontend: EventHandler {
   let socket: Descriptor
   let route: ProxyRoute
   let group: Int
-  /// Tells its clients from those of other frontends.
+  /// The number that tells its clients from those of other frontends.
   let number: UInt32
   /// The first queue of its clients' time limit in the table of clients.
   let firstQueue: Int
@@ -20,13 +20,14 @@ final class UDPFrontend: EventHandler {
     self.relay = relay
   }
 
-  /// Watches for datagrams. Level-triggered: what one turn leaves is reported in the next.
+  /// Watches for datagrams. The registration is level-triggered: what one turn leaves is reported in the next.
   func start() throws(SystemError) {
     registration = try relay.loop.add(socket, events: Readiness.input, handler: self)
   }
 
-  /// Leaves datagrams in the kernel. Not with `closing`: others may hold copies of the socket.
+  /// Leaves datagrams in the kernel from now on.
   func stop() {
+    // Not with `closing`: others may hold copies of the socket.
     if let registration { relay.loop.remove(registration) }
     registration = nil
   }

@@ -20,6 +20,7 @@ import Glibc
 // A new client's socket sends with one hop less than its first datagram had left, as a router would. So a datagram that
 // mappings lead around in a circle, each hop of which is a new client, comes to its end.
 
+/// The relay of all udp frontends.
 final class UDPRelay {
   /// Large, as a burst must wait there for one turn of the loop. The kernel takes memory for what is queued only.
   private static let frontendBuffer: Int32 = 4 << 20
@@ -36,7 +37,7 @@ final class UDPRelay {
   }
 
   unowned let loop: EventLoop
-  /// Clients at once; the server adjusts it to what it serves.
+  /// How many clients there may be at once; the server adjusts it to what it serves.
   var limit = Int.max
   private var table = UDPClientTable()
   private var ports: UDPPorts?
@@ -75,15 +76,15 @@ final class UDPRelay {
     return frontend
   }
 
-  /// Forgets the clients of the leases that `matches` picks.
+  /// Forgets the clients of the groups that `matches` picks.
   func close(where matches: (Int) -> Bool) {
-    // Other leases' answers are among those that wait for the turn's end.
+    // Other groups' answers are among those that wait for the turn's end.
     sendAnswers()
     for client in table.clients(where: { matches($0.frontend.group) }) { forget(client) }
     releaseIfIdle()
   }
 
-  /// Relays what has come in at a frontend, one batch of it.
+  /// Relays one batch of what has come in at a frontend.
   func receive(from frontend: UDPFrontend) {
     guard let batch = inbound ?? DatagramBatch() else { return }
     inbound = batch

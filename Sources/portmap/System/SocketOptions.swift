@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// What an option of a socket belongs to: the socket itself, or a protocol by its number.

@@ -19,7 +19,7 @@ final class Pipe {
   }
 }
 
-/// Lends out pipes. A flow has one only while it moves bulk data, so a few serve many.
+/// A pool of pipes. A flow has one only while it moves bulk data, so a few serve many.
 final class PipePool {
   /// Measured: below 256 KiB splice loses to copying, above 1 MiB there is nothing to gain and an ordinary user may
   /// not have more (fs.pipe-max-size).
@@ -33,7 +33,7 @@ final class PipePool {
   private var spare: [Pipe] = []
   private var lent = 0
 
-  /// An empty pipe; nil when there is none to be had.
+  /// Lends an empty pipe; nil when there is none to be had.
   func take() -> Pipe? {
     if let pipe = spare.popLast() {
       lent += 1
@@ -50,7 +50,7 @@ final class PipePool {
     if pipe.held == 0 && spare.count < Self.spares { spare.append(pipe) }
   }
 
-  /// Closes the pipes that nobody has.
+  /// Closes the spare pipes.
   func trim() {
     spare = []
   }
