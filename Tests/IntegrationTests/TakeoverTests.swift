@@ -116,3 +116,123 @@ import Testing
     }
   }
 }
+
+/// What was taken over is as it was when the command that took it fails or dies.
+@Suite struct UnfinishedTakeoverTests {
+  typealias Address = Topology.Address
+
+  /// A reserved port answers nobody, and a lent one its server can have.
+  private func expectReserved(
+    _ topology: Topology,
+    _ port: Int,
+    at location: SourceLocation = #_sourceLocation
+  )
+    throws
+  {
+    let answer = try topology.outside.ask(.tcp, Address.host, port, timeout: 0.3)
+    #expect(answer.verdict == .silent, "\(answer)", sourceLocation: location)
+    #expect(
+      try topology.host.bind(.tcp, "::", port)?.contains("EADDRINUSE") == true,
+      sourceLocation: location
+    )
+  }
+
+  private func expectLent(_ topology: Topology, _ port: Int, at location: SourceLocation = #_sourceLocation)
+    throws
+  {
+    let problem = try topology.host.bind(.tcp, "::", port, "--reuse")
+    #expect(problem == nil, sourceLocation: location)
+    #expect(
+      try topology.host.bind(.tcp, "::", port)?.contains("EADDRINUSE") == true,
+      sourceLocation: location
+    )
+  }
+
+  @Test func aTakenPortBesideIt() throws {
+    try withTopology { topology in
+      try topology.host.serve(.tcp, "0.0.0.0", "9090", name: "stranger")
+      try topology.portmap("alloc", "--lend", "8080")
+      try topology.portmap("map", "--proxy-only", "8080:80", "9090:90", "--to", Address.web, status: 3)
+      try expectLent(topology, 8080)
+      try topology.portmap("check")
+    }
+  }
+
+  @Test func aResultThatCannotBeWritten() throws {
+    try withTopology { topology in
+      try topology.portmap("alloc", "8181", "8182/udp")
+      try topology.portmap("alloc", "--lend", "8080")
+      try topology.portmap.shell(
+        "\"$0\" map --proxy-only 8181:80 8182:80/udp 8080:80 --to \(Address.web) > /dev/full",
+        status: 1
+      )
+      try expectReserved(topology, 8181)
+      try expectLent(topology, 8080)
+      #expect(try topology.portmap.list().reservations.map(\.port).sorted() == [8080, 8181, 8182])
+      try topology.portmap("check")
+    }
+  }
+
+  /// At the rename that commits, the new process serves already.
+  @Test func aDeathAtTheCommit() throws {
+    try withTopology { topology in
+      let portmap = topology.portmap
+      try portmap("alloc", "8181")
+      try portmap("alloc", "--lend", "8080")
+      var dying = portmap
+      dying.prefix = [
+        "strace", "-qq", "-o", "/dev/null", "-e", "trace=renameat", "-e",
+        "inject=renameat:signal=SIGKILL:when=2",
+      ]
+      try dying("map", "--proxy-only", "8181:80", "8080:80", "--to", Address.web, status: 137)
+      try portmap("unmap", "--if-exists", "1")
+      try expectReserved(topology, 8181)
+      try expectLent(topology, 8080)
+      try portmap("check")
+    }
+  }
+
+  @Test func theServerOfALentPortIsAConflict() throws {
+    try withTopology { topology in
+      try topology.portmap("alloc", "--lend", "8080")
+      try topology.host.serve(.tcp, "0.0.0.0", "8080", name: "server")
+      try topology.portmap("map", "--proxy-only", "8080:80", "--to", Address.web, status: 3)
+      #expect(try topology.host.ask(.tcp, "127.0.0.1", 8080).name == "server")
+      try topology.portmap("check")
+    }
+  }
+
+  /// Takes the filters off a process's TCP sockets, through copies of them (pidfd_getfd(2)).
+  private static let detachFilters = """
+    import ctypes, os, socket, struct, sys
+    libc = ctypes.CDLL(None, use_errno=True)
+    pid = int(sys.argv[1])
+    pidfd = os.pidfd_open(pid)
+    count = 0
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        copy = libc.syscall(438, pidfd, int(name), 0)
+        if copy < 0 or not os.readlink(f"/proc/self/fd/{copy}").startswith("socket:"):
+            continue
+        held = socket.socket(fileno=copy)
+        if held.family == socket.AF_INET6 and held.type & socket.SOCK_STREAM:
+            held.setsockopt(socket.SOL_SOCKET, 27, 0)
+            count += 1
+    sys.exit(0 if count == 1 else 1)
+    """
+
+  /// check knows what a held socket should be like, and repair makes it so.
+  @Test func anAlteredSocketIsADifference() throws {
+    try withTopology { topology in
+      let portmap = topology.portmap
+      try portmap("alloc", "8181")
+      try portmap("alloc", "--lend", "8080")
+      let pid = try #require(try portmap.list().reservations.first { $0.port == 8181 }?.pid)
+      try topology.host.exec("python3", "-c", Self.detachFilters, "\(pid)")
+      let check = try portmap("check", status: 1)
+      #expect(check.stdout.contains("8181: it is reserved, but"), "\(check)")
+      try portmap("repair")
+      try expectReserved(topology, 8181)
+      try portmap("check")
+    }
+  }
+}

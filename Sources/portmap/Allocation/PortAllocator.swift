@@ -34,6 +34,8 @@ struct HeldPorts {
 enum AllocationError: Error {
   /// portmap itself has given the port out.
   case given(port: String, owner: PortLedger.Owner)
+  /// Another portmap has lent the port: another user's, or one with another state folder.
+  case lent(port: String)
   /// Another process has the port.
   case inUse(port: String, transport: Transport, number: UInt16)
   case noneFree(of: PortRange, width: Int, transports: [Transport])
@@ -55,7 +57,23 @@ struct PortAllocator {
   /// The last port that was chosen automatically, by transport.
   var cursors: [String: UInt16]
   /// Whether nothing is to be held: conflicts with what portmap has given out are found, ports are not chosen.
-  var isPreview = false
+  let isPreview: Bool
+
+  init(
+    ledger: PortLedger,
+    reservedPorts: [PortRange],
+    isForTaking: @escaping (Reservation) -> Bool,
+    takeOver: @escaping (Reservation) throws -> Descriptor,
+    cursors: [String: UInt16],
+    isPreview: Bool = false
+  ) {
+    self.ledger = ledger
+    self.reservedPorts = reservedPorts
+    self.isForTaking = isForTaking
+    self.takeOver = takeOver
+    self.cursors = cursors
+    self.isPreview = isPreview
+  }
 
   /// Finds and holds what is asked for.
   ///
@@ -68,10 +86,12 @@ struct PortAllocator {
     case .exactly(let ports):
       return try take(ports, request)
     case .lowest(let range):
+      let ledger = ledger
       return try search(request, range, starts: [(range.first, range.last)]) { transport, host, port in
         ledger.owner(transport, host, port) != nil
       }
     case .next(let range):
+      let (ledger, reservedPorts) = (ledger, reservedPorts)
       let cursor = request.transports.first.flatMap { cursors[$0.rawValue] } ?? 0
       let begin = range.contains(cursor) && cursor < range.last ? cursor + 1 : range.first
       var starts = [(begin, range.last)]
@@ -85,7 +105,7 @@ struct PortAllocator {
   }
 
   /// Holds ports that somebody named, reserved ones of the same address by taking them over.
-  private func take(_ ports: PortRange, _ request: PortRequest) throws -> HeldPorts {
+  private mutating func take(_ ports: PortRange, _ request: PortRequest) throws -> HeldPorts {
     var held: [(HostAddress, Transport, [Descriptor])] = []
     var taken: [(Reservation, Descriptor?)] = []
     for host in request.hosts {
@@ -108,6 +128,9 @@ struct PortAllocator {
                 number: port
               )
             }
+            guard !isLent(transport, host, port) else {
+              throw AllocationError.lent(port: name(host, port, transport))
+            }
             sockets.append(socket)
           }
         }
@@ -118,7 +141,7 @@ struct PortAllocator {
   }
 
   /// Tries every run of the wanted width that begins in `starts`, in order, and ends in `range`.
-  private func search(
+  private mutating func search(
     _ request: PortRequest,
     _ range: PortRange,
     starts: [(UInt16, UInt16)],
@@ -149,7 +172,35 @@ struct PortAllocator {
 
   private struct Taken: Error { let port: UInt16 }
 
-  private func attempt(
+  /// The ports that other portmaps have lent, as they were when the first port was bound.
+  private var lent: [LentPort]?
+
+  /// Whether another portmap has lent a port that is bound by now.
+  private mutating func isLent(_ transport: Transport, _ host: HostAddress, _ port: UInt16) -> Bool {
+    guard transport == .tcp else { return false }
+    let ports = lent ?? LentPort.all()
+    lent = ports
+    return ports.contains { $0.overlaps(host, port) }
+  }
+
+  /// Makes sure that no portmap has lent any of these ports since the first was bound.
+  ///
+  /// - Throws: AllocationError.lent: nobody may hold such a port.
+  static func checkLent(_ held: [HeldPorts]) throws(AllocationError) {
+    let lent = LentPort.all()
+    guard !lent.isEmpty else { return }
+    for held in held {
+      let takenOver = Set(held.taken.map(\.reservation.port))
+      for (host, transport, _) in held.sockets where transport == .tcp {
+        let clash = lent.first {
+          held.ports.contains($0.port) && !takenOver.contains($0.port) && $0.host.overlaps(host)
+        }
+        if let clash { throw .lent(port: "\(host.prefix)\(clash.port)") }
+      }
+    }
+  }
+
+  private mutating func attempt(
     _ ports: PortRange,
     _ request: PortRequest,
     _ isExcluded: (Transport, HostAddress, UInt16) -> Bool
@@ -165,7 +216,9 @@ struct PortAllocator {
       for transport in request.transports {
         var sockets: [Descriptor] = []
         for port in ports.ports {
-          guard let socket = try reserve(transport, host, port) else { return .failure(Taken(port: port)) }
+          guard let socket = try reserve(transport, host, port), !isLent(transport, host, port) else {
+            return .failure(Taken(port: port))
+          }
           sockets.append(socket)
         }
         held.append((host, transport, sockets))

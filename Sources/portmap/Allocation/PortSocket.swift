@@ -33,12 +33,6 @@ enum PortSocket {
     return try bound(socket, transport, SocketAddress(address, port: port), name)
   }
 
-  /// Lends a TCP port: the socket stays bound, so that the kernel gives the port to nobody, but listens no more, so that
-  /// a server that sets SO_REUSEADDR can bind the port and listen.
-  static func lend(_ socket: Descriptor) throws(SystemError) {
-    try syscall("shutdown") { shutdown(socket.raw, Int32(SHUT_RD)) }
-  }
-
   /// Listens again on a port that was lent; false while the server that it was lent to does.
   static func takeBack(_ socket: Descriptor) throws(SystemError) -> Bool {
     if listen(socket.raw, backlog) == 0 { return true }
@@ -47,13 +41,20 @@ enum PortSocket {
   }
 
   /// Reserves all ports of a holding, as its reservation or mapping wants them.
+  ///
+  /// - Returns: A socket a port, and the announcement of a lent one.
   static func reserveAll(_ holding: Holding) throws(SystemError) -> [Descriptor] {
     var sockets: [Descriptor] = []
     for port in holding.ports.ports {
       let socket = try reserve(holding.transport, holding.hostIP, port)
-      if holding.isLent { try lend(socket) }
       sockets.append(socket)
+      if holding.isLent { sockets.append(try LentPort(host: holding.hostIP, port: port).lend(socket)) }
     }
+    let taken = LentPort.all().first { lent in
+      !holding.isLent && holding.transport == .tcp && holding.ports.contains(lent.port)
+        && lent.host.overlaps(holding.hostIP)
+    }
+    if taken != nil { throw SystemError(call: "bind", errno: EADDRINUSE, subject: "\(holding)") }
     return sockets
   }
 
@@ -71,7 +72,7 @@ enum PortSocket {
     let family: IPAddress.Family = try SocketAddress.local(of: socket)?.ip.family ?? .v6
     if !DropFilter.isAttached(to: socket) { try DropFilter.attach(to: socket, family) }
     switch flaw {
-    case .listening: try lend(socket)
+    case .listening: try syscall("shutdown", about: "\(reservation)") { shutdown(socket.raw, Int32(SHUT_RD)) }
     case .notListening: try syscall("listen", about: "\(reservation)") { listen(socket.raw, backlog) }
     case .answering: if reservation.transport.isConnectionOriented { hangUp(on: socket) }
     }

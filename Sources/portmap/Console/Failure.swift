@@ -98,6 +98,11 @@ struct Failure: Error {
     switch error {
     case .given(let port, let owner):
       self.init(.conflict, "\(cannot) \(port): \(owner)")
+    case .lent(let port):
+      self.init(
+        .conflict,
+        "\(cannot) \(port): another portmap has lent it, with another state folder or as another user"
+      )
     case .inUse(let port, let transport, let number):
       let owner = PortUser.find(transport, number)
       self.init(

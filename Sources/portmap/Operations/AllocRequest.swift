@@ -1,3 +1,5 @@
+import Glibc
+
 /// What `alloc` is asked for: ports.
 struct AllocRequest {
   let specs: [ReservationSpec]
@@ -50,12 +52,13 @@ struct Reserver {
       for (index, spec) in request.specs.enumerated() where (spec.ports?.isSingle ?? false) == isNamed {
         for _ in 0..<request.count {
           let held = try allocator.hold(request.portRequest(spec))
-          if request.lend { try held.sockets.flatMap(\.sockets).forEach(PortSocket.lend) }
           ports[index, default: []].append(held)
         }
       }
     }
-    return Result(ports: ports.keys.sorted().flatMap { ports[$0] ?? [] }, cursors: allocator.cursors)
+    let held = ports.keys.sorted().flatMap { ports[$0] ?? [] }
+    if !workspace.isPreview { try PortAllocator.checkLent(held) }
+    return Result(ports: held, cursors: allocator.cursors)
   }
 
   /// Plans the reservations of ports that are held.
@@ -82,11 +85,24 @@ struct Reserver {
         )
         wanted.reservations.append(reservation)
         if isHeldByCommand { wanted.otherHolders[reservation.id] = "" }
-        sockets.byHolding[reservation.id] = opened
+        sockets.byHolding[reservation.id] = opened + (try announcements(reservation, opened))
       }
     }
     let facts = HostFacts(layout: workspace.layout, interfaces: try Interfaces.current())
     return (try Plan.making(wanted, in: workspace.state, on: facts), sockets)
+  }
+
+  /// Lends a reservation's ports where that is asked for.
+  private func announcements(_ reservation: Reservation, _ sockets: [Descriptor]) throws -> [Descriptor] {
+    guard reservation.isLent else { return [] }
+    let port = LentPort(host: reservation.hostIP, port: reservation.port)
+    do throws(SystemError) {
+      var announcements: [Descriptor] = []
+      for socket in sockets { announcements.append(try port.lend(socket)) }
+      return announcements
+    } catch {
+      throw error.errno == EADDRINUSE ? AllocationError.lent(port: "\(reservation)") : error
+    }
   }
 }
 

@@ -123,13 +123,18 @@ struct Mapper {
         if let address = host.address, !address.isUnspecified, !interfaces.isLocal(address) {
           throw .noHostAddress(address)
         }
-        if case .fixed(let ports) = spec.frontend, ports == spec.backend,
-          host.overlaps(.one(backend)), interfaces.isLocal(backend)
-        {
-          throw .ownBackend(backend, ports)
-        }
+      }
+      if case .fixed(let ports) = spec.frontend, ports == spec.backend,
+        leadsToItself(spec, backend, interfaces)
+      {
+        throw .ownBackend(backend, ports)
       }
     }
+  }
+
+  /// Whether a frontend with the backend's port would be its own backend.
+  private func leadsToItself(_ spec: PortSpec, _ backend: IPAddress, _ interfaces: Interfaces) -> Bool {
+    interfaces.isLocal(backend) && request.hosts(of: spec).contains { $0.overlaps(.one(backend)) }
   }
 
   // MARK: the ports
@@ -140,19 +145,22 @@ struct Mapper {
     )
     var allocator = workspace.portAllocator(takesOver: true)
     var mappings: [Int: [Mapping]] = [:]
+    var held: [HeldPorts] = []
     // Ports that somebody named come first: the others must not be chosen from among them.
     for isFixed in [true, false] {
       for (index, spec) in request.specs.enumerated() where spec.frontend.isFixed == isFixed {
-        let held = try allocator.hold(portRequest(spec, backend, interfaces))
-        for (host, transport, opened) in held.sockets {
-          let mapping = try mapping(host, transport, held.ports, spec, backend)
+        let ports = try allocator.hold(portRequest(spec, backend, interfaces))
+        for (host, transport, opened) in ports.sockets {
+          let mapping = try mapping(host, transport, ports.ports, spec, backend)
           mappings[index, default: []].append(mapping)
           wanted.mappings.append(mapping)
           sockets.byHolding[mapping.id] = opened
         }
-        take(held)
+        take(ports)
+        held.append(ports)
       }
     }
+    if !workspace.isPreview { try PortAllocator.checkLent(held) }
     wanted.cursors = allocator.cursors
     wanted.mappings = mappings.keys.sorted().flatMap { mappings[$0] ?? [] }
   }
@@ -189,7 +197,8 @@ struct Mapper {
       choice: choice,
       width: spec.width,
       hosts: request.hosts(of: spec),
-      transports: spec.transports.transports
+      transports: spec.transports.transports,
+      ownBackend: leadsToItself(spec, backend, interfaces) ? spec.backend : nil
     )
   }
 

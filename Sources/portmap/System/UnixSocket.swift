@@ -75,6 +75,27 @@ enum UnixSocket {
     return (Array(bytes[..<length]), raw[..<count].map(Descriptor.init(owning:)))
   }
 
+  /// A socket with a name that belongs to the network namespace and not to the file system.
+  ///
+  /// - Throws: SystemError with EADDRINUSE where another socket has the name.
+  static func bound(toAbstract name: String) throws(SystemError) -> Descriptor {
+    let socket = try make()
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    let bytes = [0] + Array(name.utf8)
+    guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else {
+      throw SystemError(call: "bind", errno: ENAMETOOLONG, subject: name)
+    }
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+    let length = socklen_t(MemoryLayout<sa_family_t>.size + bytes.count)
+    try syscall("bind", about: name) {
+      withUnsafePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(socket.raw, $0, length) }
+      }
+    }
+    return socket
+  }
+
   private static func make() throws(SystemError) -> Descriptor {
     let type = Int32(SOCK_SEQPACKET.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
     return try Descriptor("socket") { socket(AF_UNIX, type, 0) }
