@@ -202,8 +202,7 @@ import Testing
     let backend = try Endpoint(.udp)
     var limits = ProxyLimits.current
     limits.udpClients = 10
-    let (proxy, address) = try proxied(try backend.address(), limits: limits)
-    defer { withExtendedLifetime(proxy) {} }
+    let address = try proxied(try backend.address(), limits: limits)
     let regular = try Endpoint(.udp, connectedTo: address)
     try regular.send([1])
     let first = try backend.receiveFrom().from

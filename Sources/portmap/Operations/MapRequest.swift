@@ -123,9 +123,7 @@ struct Mapper {
         if let address = host.address, !address.isUnspecified, !interfaces.isLocal(address) {
           throw .noHostAddress(address)
         }
-        if case .fixed(let ports) = spec.frontend, ports == spec.backend,
-          host.overlaps(.one(backend)), interfaces.isLocal(backend)
-        {
+        if case .fixed(let ports) = spec.frontend, ports == spec.backend, interfaces.isSame(host, backend) {
           throw .ownBackend(backend, ports)
         }
       }
@@ -185,11 +183,13 @@ struct Mapper {
       case .fixed(let ports): .exactly(ports)
       case .anyOf(let range): .lowest(of: range)
       }
+    let hosts = request.hosts(of: spec)
     return PortRequest(
       choice: choice,
       width: spec.width,
-      hosts: request.hosts(of: spec),
-      transports: spec.transports.transports
+      hosts: hosts,
+      transports: spec.transports.transports,
+      ownBackend: hosts.contains { interfaces.isSame($0, backend) } ? spec.backend : nil
     )
   }
 
