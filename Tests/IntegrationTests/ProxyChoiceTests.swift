@@ -58,6 +58,18 @@ import Testing
     }
   }
 
+  @Test func aPortThatWouldBeItsOwnBackendIsPassedOver() throws {
+    try withHost { portmap, _ in
+      for (spec, shown) in [
+        ("49153", "49154->127.0.0.1:49153"), ("8000-8010:8000", "8001->127.0.0.1:8000"),
+        ("127.0.0.2::49155", "127.0.0.2:49155->127.0.0.1:49155"),
+      ] {
+        #expect(try portmap("map", spec, "--to", "127.0.0.1").lines == [shown])
+      }
+      try portmap("map", "8080:8080", "--to", "127.0.0.1", status: 2)
+    }
+  }
+
   @Test func masqueradeIsOfThisMappingAlone() throws {
     try withTopology { topology in
       try topology.web.serveBoth(Address.web, "80", name: "web")

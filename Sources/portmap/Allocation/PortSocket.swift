@@ -84,9 +84,7 @@ enum PortSocket {
   }
 
   private static func isListening(_ socket: Descriptor) -> Bool {
-    var value: Int32 = 0
-    var length = socklen_t(MemoryLayout<Int32>.size)
-    return getsockopt(socket.raw, SOL_SOCKET, SO_ACCEPTCONN, &value, &length) == 0 && value != 0
+    (try? socket.option(SocketLevel.socket, SO_ACCEPTCONN, into: Int32(0))).map { $0 != 0 } ?? false
   }
 
   private static func make(

@@ -123,18 +123,11 @@ struct Mapper {
         if let address = host.address, !address.isUnspecified, !interfaces.isLocal(address) {
           throw .noHostAddress(address)
         }
-      }
-      if case .fixed(let ports) = spec.frontend, ports == spec.backend,
-        leadsToItself(spec, backend, interfaces)
-      {
-        throw .ownBackend(backend, ports)
+        if case .fixed(let ports) = spec.frontend, ports == spec.backend, interfaces.isSame(host, backend) {
+          throw .ownBackend(backend, ports)
+        }
       }
     }
-  }
-
-  /// Whether a frontend with the backend's port would be its own backend.
-  private func leadsToItself(_ spec: PortSpec, _ backend: IPAddress, _ interfaces: Interfaces) -> Bool {
-    interfaces.isLocal(backend) && request.hosts(of: spec).contains { $0.overlaps(.one(backend)) }
   }
 
   // MARK: the ports
@@ -193,12 +186,13 @@ struct Mapper {
       case .fixed(let ports): .exactly(ports)
       case .anyOf(let range): .lowest(of: range)
       }
+    let hosts = request.hosts(of: spec)
     return PortRequest(
       choice: choice,
       width: spec.width,
-      hosts: request.hosts(of: spec),
+      hosts: hosts,
       transports: spec.transports.transports,
-      ownBackend: leadsToItself(spec, backend, interfaces) ? spec.backend : nil
+      ownBackend: hosts.contains { interfaces.isSame($0, backend) } ? spec.backend : nil
     )
   }
 
