@@ -122,8 +122,10 @@ enum Readers {
       _ = (message.errno, message.attributes.number(NFTA_GEN_ID, UInt32.self))
       var deletion: [UInt8] = []
       Flow.deletion(message).append(to: &deletion, sequence: 1, flags: 0)
+      let flow = Flow(message)
       let again = NetlinkMessages(deletion[...]).map { Flow($0) }
-      expect(again == [Flow(message)], "another flow would be deleted")
+      expect(again == [flow], "another flow would be deleted")
+      _ = flow.map { Sample.flows.matches($0) }
     }
     _ = Sample.flows.mayMatch(list: bytes)
   }

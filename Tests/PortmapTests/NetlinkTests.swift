@@ -145,3 +145,11 @@ import Testing
     #expect(!NetlinkRequest(subsystem: 1, message: 2, flags: UInt16(NLM_F_ROOT)).isDump)
   }
 }
+
+@Suite struct NFTablesGenerationTests {
+  /// Asked twice: nothing is left of the first time.
+  @Test func theKernelTellsWhoMayChangeRules() {
+    let mayKnow = clinux_has_capability(CAP_NET_ADMIN) == 1
+    for _ in 0..<2 { #expect((NFTablesGeneration.current() != nil) == mayKnow) }
+  }
+}

@@ -7,6 +7,8 @@ import CLinux
 /// not seen at all.
 enum NFTablesGeneration {
   /// Asks the kernel, in microseconds; nil where it has no nftables, or does not tell without CAP_NET_ADMIN.
+  ///
+  /// Only worth asking where iptables is of the nft kind: the kernel loads nf_tables to answer.
   static func current() -> UInt32? {
     let request = NetlinkRequest(
       subsystem: UInt8(NFNL_SUBSYS_NFTABLES),

@@ -58,7 +58,7 @@ final class Netlink {
   /// - Throws: SystemError with the errno by which the kernel has refused it: EPERM without CAP_NET_ADMIN, EINVAL
   ///   where the subsystem is not there.
   func request(_ request: NetlinkRequest, _ answer: (NetlinkMessage) -> Void) throws {
-    if let refusal = try send([request][...], answer).first { throw Self.error(refusal) }
+    if let refusal = try exchange([request][...], answer).first { throw Self.error(refusal) }
   }
 
   /// Carries out many requests, a batch of them in one system call.
@@ -68,16 +68,15 @@ final class Netlink {
     var refusals: [Int32] = []
     for start in stride(from: 0, to: requests.count, by: Self.requestsPerBatch) {
       let end = min(start + Self.requestsPerBatch, requests.count)
-      refusals += try send(requests[start..<end]) { _ in }
+      refusals += try exchange(requests[start..<end]) { _ in }
     }
     return refusals
   }
 
-  /// The refusals of so many requests have room in the socket's buffer, which holds 200 KiB by default: one takes up to
-  /// 1.25 KiB of it.
+  /// The refusals of so many requests have room in the socket's buffer: those of 200 have, those of 300 have not.
   private static let requestsPerBatch = 100
 
-  private func send(_ requests: ArraySlice<NetlinkRequest>, _ answer: (NetlinkMessage) -> Void) throws
+  private func exchange(_ requests: ArraySlice<NetlinkRequest>, _ answer: (NetlinkMessage) -> Void) throws
     -> [Int32]
   {
     let first = sequence &+ 1
@@ -91,18 +90,15 @@ final class Netlink {
     var refusals: [Int32] = []
     while true {
       for message in NetlinkMessages(try receive()) where message.sequence &- first <= sequence &- first {
-        let isEnd: Bool
         switch Int32(message.type) {
         case NLMSG_DONE, NLMSG_ERROR:
           if let errno = message.errno, errno != 0 { refusals.append(errno) }
-          isEnd = message.sequence == sequence
+          if message.sequence == sequence { return refusals }
         default:
           // The kernel has noticed that it has left something out.
           if message.flags & UInt16(NLM_F_DUMP_INTR) != 0 { throw Self.error(ENOBUFS) }
           answer(message)
-          isEnd = false
         }
-        if isEnd { return refusals }
       }
     }
   }
