@@ -149,7 +149,7 @@ import Testing
       ]
       let outcome = try refused("unmap", "8080/udp")
       let words =
-        "cannot delete tracked connections: netlink: operation not permitted; they go on as they did"
+        "cannot delete tracked connections: recv: operation not permitted; they go on as they did"
       #expect(outcome.stderr == "portmap: warning: \(words)\n")
       #expect(try topology.portmap.list().mappings.map(\.hostPort) == [9999])
     }
