@@ -13,7 +13,7 @@ extension Flow {
   init?(_ message: NetlinkMessage) {
     let tuple = message.attributes.nested(CTA_TUPLE_ORIG)
     let (addresses, ports) = (tuple.nested(CTA_TUPLE_IP), tuple.nested(CTA_TUPLE_PROTO))
-    guard let transport = ports.number(CTA_PROTO_NUM).flatMap({ Transport(number: $0) }),
+    guard let transport = ports.number(CTA_PROTO_NUM, UInt8.self).flatMap({ Transport(number: Int32($0)) }),
       let port: UInt16 = ports.number(CTA_PROTO_DST_PORT)
     else { return nil }
     if let v4: UInt32 = addresses.number(CTA_IP_V4_DST) {
@@ -46,17 +46,5 @@ extension Flow {
       family: message.family ?? 0,
       attributes: [CTA_TUPLE_ORIG, CTA_ZONE, CTA_ID].compactMap { attributes[$0] }
     )
-  }
-}
-
-extension Transport {
-  /// The transport with this number in an IP header.
-  fileprivate init?(number: UInt8) {
-    switch Int(number) {
-    case IPPROTO_TCP: self = .tcp
-    case IPPROTO_UDP: self = .udp
-    case IPPROTO_SCTP: self = .sctp
-    default: return nil
-    }
   }
 }

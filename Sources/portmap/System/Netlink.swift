@@ -26,7 +26,7 @@ final class Netlink {
   /// - Throws: SystemError: EPROTONOSUPPORT or EAFNOSUPPORT where there is no such socket.
   init() throws(SystemError) {
     socket = try Descriptor("socket") {
-      Glibc.socket(AF_NETLINK, Int32(SOCK_RAW.rawValue) | Int32(SOCK_CLOEXEC.rawValue), NETLINK_NETFILTER)
+      Glibc.socket(AF_NETLINK, Int32(SOCK_RAW.rawValue | SOCK_CLOEXEC.rawValue), NETLINK_NETFILTER)
     }
     var kernel = sockaddr_nl()
     kernel.nl_family = sa_family_t(AF_NETLINK)
