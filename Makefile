@@ -17,7 +17,9 @@ if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -qq && \
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
 endef
 
-TOOLS = iptables:iptables ip:iproute2 conntrack:conntrack
+TOOLS = iptables:iptables ip:iproute2
+# What tests see the kernel's tracked connections with.
+WITNESS = conntrack:conntrack
 # What the demo and the examples use, and what more the recipes do.
 EXAMPLES = busybox:busybox curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base pkill:procps python3:python3 \
   systemd-socket-activate:systemd
@@ -33,8 +35,8 @@ FIREWALLD = .build/firewalld
 
 .PHONY: test
 test: lint build
-	$(call need,$(TOOLS) $(EXAMPLES) $(RECIPES) $(SHELLS) unshare:util-linux ss:iproute2 sysctl:procps dpkg-deb:dpkg haproxy:haproxy \
-	  ufw:ufw nft:nftables dbus-daemon:dbus-daemon)
+	$(call need,$(TOOLS) $(WITNESS) $(EXAMPLES) $(RECIPES) $(SHELLS) unshare:util-linux ss:iproute2 sysctl:procps \
+	  dpkg-deb:dpkg haproxy:haproxy ufw:ufw nft:nftables dbus-daemon:dbus-daemon strace:strace)
 	@/usr/bin/python3 -c 'import dbus, gi' 2>/dev/null || DEBIAN_FRONTEND=noninteractive \
 	  apt-get install -y -qq --no-install-recommends python3-dbus python3-gi >/dev/null
 	@test -e $(FIREWALLD)/usr/sbin/firewalld || { mkdir -p $(FIREWALLD) && cd $(FIREWALLD) && \
@@ -48,7 +50,7 @@ test: lint build
 # Debian's kernel in a virtual machine: SCTP sockets, and TCP and UDP on a second kernel.
 .PHONY: test-vm qemu
 test-vm: build qemu
-	$(call need,$(TOOLS) cpio:cpio depmod:kmod setpriv:util-linux)
+	$(call need,$(TOOLS) $(WITNESS) cpio:cpio depmod:kmod setpriv:util-linux)
 	Tests/VM/run $(BINARY) .build/vm
 
 qemu:
@@ -116,7 +118,7 @@ ROUNDS ?= 10000
 
 .PHONY: soak
 soak: build
-	$(call need,$(TOOLS) unshare:util-linux sysctl:procps)
+	$(call need,$(TOOLS) $(WITNESS) unshare:util-linux sysctl:procps)
 	swiftc -swift-version 6 -warnings-as-errors -O -o .build/soak Tests/Soak/*.swift Tests/Faults/{Machine,Sandbox}.swift
 	$(SANDBOX) .build/soak $(CURDIR)/$(BINARY) $(ROUNDS)
 

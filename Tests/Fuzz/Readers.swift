@@ -1,3 +1,4 @@
+import CLinux
 import Foundation
 
 /// What is done with an input for each of the readers.
@@ -115,11 +116,18 @@ enum Readers {
     }
   }
 
-  /// `conntrack -L`, and the kernel's own list.
-  static func flows(_ text: String) {
-    for flow in Flows.flows(in: text) {
-      expect(flow.transport.rawValue.count >= 3, "a flow of no protocol")
+  /// What the kernel's netfilter subsystems answer, and its own list of flows.
+  static func netlink(_ bytes: [UInt8]) {
+    for message in NetlinkMessages(bytes[...]) {
+      _ = (message.errno, message.attributes.number(NFTA_GEN_ID, UInt32.self))
+      var deletion: [UInt8] = []
+      Flow.deletion(message).append(to: &deletion, sequence: 1, flags: 0)
+      let flow = Flow(message)
+      let again = NetlinkMessages(deletion[...]).map { Flow($0) }
+      expect(again == [flow], "another flow would be deleted")
+      _ = flow.map { Sample.flows.matches($0) }
     }
+    _ = Sample.flows.mayMatch(list: bytes)
   }
 
   /// `nft --json list table …`.
@@ -159,6 +167,8 @@ enum Sample {
     bridges: Subnet("172.16.42.1/24").map { [("portmap0", $0)] } ?? [],
     link: { _ in "br0" }
   )
+
+  static let flows = FlowFilters(mappings.map(\.1.flows))
 
   /// What its rules are, and what goes with them.
   static let wanted = ExpectedRules(state)

@@ -5,7 +5,7 @@ import Foundation
 /// A reader may refuse what it gets. It must not trap, hang, or take what it does not print as it was: what a reader
 /// accepts is written out and read once more wherever there are words for it.
 enum FuzzTarget: String, CaseIterable {
-  case grammar, state, holder, route, rules, flows, nft
+  case grammar, state, holder, route, rules, netlink, nft
 
   func read(_ bytes: [UInt8]) {
     switch self {
@@ -14,7 +14,7 @@ enum FuzzTarget: String, CaseIterable {
     case .holder: Readers.holder(bytes)
     case .route: Readers.route(bytes)
     case .rules: Readers.rules(String(decoding: bytes, as: UTF8.self))
-    case .flows: Readers.flows(String(decoding: bytes, as: UTF8.self))
+    case .netlink: Readers.netlink(bytes)
     case .nft: Readers.nft(bytes)
     }
   }

@@ -93,7 +93,7 @@ import Testing
     try withTopology { topology in
       try topology.web.serve(.tcp, Address.web, "80", name: "web")
       let portmap = try topology.portmap(withOnly: [
-        "conntrack", "ip", "iptables", "iptables-restore", "iptables-save",
+        "ip", "iptables", "iptables-restore", "iptables-save",
       ])
       let before = try topology.host.snapshot()
       let words = "no rules for IPv6 here"
@@ -108,18 +108,6 @@ import Testing
       try portmap("map", "8086:80", "--proxy-only", "--to", Address.web6)
       try portmap("unmap", "--all")
       try topology.host.expectUnchanged(before)
-    }
-  }
-
-  @Test func withoutConntrackThereIsAWarning() throws {
-    try withTopology { topology in
-      let portmap = try topology.portmap(withOnly: [
-        "ip", "ip6tables", "ip6tables-restore", "ip6tables-save", "iptables", "iptables-restore",
-        "iptables-save",
-      ])
-      let outcome = try portmap("map", "8080:80/udp", "--to", Address.web)
-      #expect(outcome.stderr.contains("conntrack"), "\(outcome)")
-      #expect(outcome.stdout == "8080->10.99.0.2:80/udp\n")
     }
   }
 

@@ -17,7 +17,7 @@ import Testing
   }
 
   private static let programs = [
-    "conntrack", "ip", "ip6tables-restore", "ip6tables-save", "iptables-restore", "iptables-save",
+    "ip", "ip6tables-restore", "ip6tables-save", "iptables-restore", "iptables-save",
   ]
 
   /// Runs a command again and again, with a fault at call 1, 2, … until it no longer gets there; what is left after

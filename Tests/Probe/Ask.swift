@@ -34,6 +34,17 @@ extension Command {
     throw Ending(.silent, "no such answer; the last one was: \(last)")
   }
 
+  /// Sends a datagram to each port of a range, all from one port, and waits for no answer.
+  static func spray(_ options: Options) throws(Ending) {
+    let ports = try options.ports(2)
+    let socket = try Socket(.udp, ipv6: try Endpoint(options.operand(1), ports.lowerBound).isIPv6)
+    if let address = options["bind"] { try socket.bind(to: address) }
+    for port in ports {
+      let endpoint = try Endpoint(options.operand(1), port)
+      try check(endpoint.withSockaddr { Int32(sendto(socket.descriptor, [0], 1, 0, $0, $1)) }, "sendto")
+    }
+  }
+
   /// Asks over many connections at once, prints how many were answered.
   static func crowd(_ options: Options) throws(Ending) {
     let endpoint = try Endpoint(options.operand(1), try options.ports(2).lowerBound)

@@ -46,6 +46,7 @@ enum Command {
            probe flood ADDR PORT [--until NAME] [--interval MILLISECONDS] [--bind ADDR[/PORT]]
            probe scatter ADDR PORT[-END] --count N --from ADDR
            probe connects ADDR PORT
+           probe spray ADDR PORT[-END] [--bind ADDR[/PORT]]
            probe bind tcp|udp ADDR PORT [--reuse] [--v6only]
            probe cookie
            probe activate tcp/ADDR/PORT|udp/ADDR/PORT... -- CMD ARG...
@@ -61,6 +62,7 @@ enum Command {
       case "serve": try serve(options)
       case "ask": try ask(options)
       case "flood": try flood(options)
+      case "spray": try spray(options)
       case "crowd": try crowd(options)
       case "scatter": try scatter(options)
       case "connects": try connects(options)

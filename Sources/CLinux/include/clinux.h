@@ -5,6 +5,10 @@
 #define CLINUX_H
 
 #include <linux/capability.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/netlink.h>
 #include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>

@@ -163,6 +163,8 @@ extension Notice: CustomStringConvertible {
     case .withinRoute(let subnet, let route):
       return "warning: \(subnet.networkDescription) overlaps the route to \(route.networkDescription):"
         + " what that leads to is not reached any more"
+    case .flowsNotDeleted(let error):
+      return "warning: \(words(error, "delete tracked connections")); they go on as they did"
     case .notUndone(let error):
       return "warning: \(words(error, "undo everything")); the next command tries again"
     case .notRecorded(let error): return "warning: \(words(error, "record that"))"

@@ -24,6 +24,8 @@ enum Notice {
   case defaultRouteKept(namespace: String)
   /// A network that was asked for lies within a wider route.
   case withinRoute(Subnet, route: Subnet)
+  /// The kernel does not let tracked connections be deleted.
+  case flowsNotDeleted(any Error)
   case notUndone(any Error)
   case notRecorded(any Error)
   /// Something was to be taken away and could not be: it waits.

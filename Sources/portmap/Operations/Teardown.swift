@@ -44,16 +44,15 @@ struct Teardown {
     return result
   }
 
-  /// Deletes the flows of these ports that began under other rules.
+  /// Deletes the flows of these ports that began under other rules. A kernel that does not let them be deleted is no
+  /// reason to give up the rest.
   func deleteFlows(_ filters: [FlowFilter]) throws {
     guard !filters.isEmpty else { return }
-    let interfaces = try Interfaces.current()
-    let flows = Flows(
-      runner: workspace.runner,
-      lock: try workspace.namespaceLock()?.descriptor,
-      isLocal: interfaces.isLocal
-    )
-    _ = try flows.forget(filters)
+    do {
+      try Flows.delete(matching: filters, isLocal: try Interfaces.current().isLocal)
+    } catch let error as SystemError {
+      workspace.notify(.flowsNotDeleted(error))
+    }
   }
 
   /// - Returns: The parts that failed, with the reasons.

@@ -9,7 +9,7 @@ enum Tools {
 
   private static let names = [
     "conntrack", "ip", "ip6tables", "ip6tables-legacy", "ip6tables-save", "iptables", "iptables-legacy",
-    "iptables-save", "prlimit", "setpriv", "sh", "ss", "sysctl", "unshare",
+    "iptables-save", "prlimit", "setpriv", "sh", "ss", "strace", "sysctl", "unshare",
   ]
 
   private static let found: Result<[String: String], Missing> = {
