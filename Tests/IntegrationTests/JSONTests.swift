@@ -127,7 +127,7 @@ import Testing
       try portmap("alloc", "8080")
       for (line, status) in [
         ("map", 2), ("map 80/TCP --to 10.99.0.2", 2), ("alloc 80/TCP", 2), ("unmap", 2), ("list 80/TCP", 2),
-        ("proxy 80", 2), ("check 80", 2), ("repair 80", 2), ("map 192.0.2.1:8080:80 --to 10.99.0.2", 3),
+        ("proxy 80", 2), ("check 80/TCP", 2), ("repair 80", 2), ("map 192.0.2.1:8080:80 --to 10.99.0.2", 3),
         ("alloc 8080", 3), ("alloc -n 8080", 3), ("proxy 8080 10.99.0.2:80", 3), ("map 80 --to nobody", 1),
         ("alloc --netns nobody", 1), ("alloc 8081 -- false", 1),
       ] {

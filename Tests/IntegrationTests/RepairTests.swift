@@ -155,8 +155,12 @@ import Testing
       // The host knows on which port its guest is.
       #expect(try topology.host.ask(.tcp, Address.web, 80).name == "web")
       try topology.portmap("map", "8080:80", "--to", Address.web)
-      let outcome = try topology.portmap("check", status: 1)
-      #expect(outcome.stdout.contains("hairpin") && outcome.stdout.contains("web"), "\(outcome)")
+      // It works but for one thing, which is somebody else's to mend: no difference, but a note.
+      let outcome = try topology.portmap("check")
+      #expect(outcome.stdout.isEmpty && outcome.stderr.hasPrefix("portmap: note: "), "\(outcome)")
+      #expect(outcome.stderr.contains("hairpin") && outcome.stderr.contains("web"), "\(outcome)")
+      struct Note: Decodable { let note: Bool? }
+      #expect(try topology.portmap("check", "--json").json([Note].self).map(\.note) == [true])
       try topology.host.ip("link", "set", "web", "type", "bridge_slave", "hairpin", "on")
       try topology.portmap("check")
       try topology.host.ip("link", "set", "web", "type", "bridge_slave", "hairpin", "off")

@@ -50,7 +50,9 @@ extension PortLedger.Owner: CustomStringConvertible {
   var description: String {
     switch self {
     case .mapping(let mapping): "already mapped as \(mapping), id \(mapping.id)"
-    case .reservation(let reservation): "already reserved as \(reservation), id \(reservation.id)"
+    case .reservation(let reservation):
+      "already reserved as \(reservation), id \(reservation.id)"
+        + (reservation.scope.map { ", for as long as process \($0.pid) runs" } ?? "")
     }
   }
 }

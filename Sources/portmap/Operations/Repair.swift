@@ -144,7 +144,7 @@ struct Repair {
     }
     // Asked anew: the rules of links and mappings that were mended may have changed.
     guard Capability.mayAdministerNetwork, try workspace.firewall().isInstalled else { return }
-    let lost = try RuleInspection(workspace).differences()
+    let lost = try workspace.compareRules()
     guard !lost.isEmpty else { return }
     try workspace.restoreRules(lost)
     try workspace.save(mayUseSpare: true)

@@ -29,7 +29,7 @@ extension Workspace {
       throw OperationError.variantChanged(from: recorded, to: variant)
     }
     guard !areRulesUntouched else { return }
-    let differences = try RuleInspection(self).differences()
+    let differences = try compareRules()
     guard !differences.isEmpty else { return }
     try restoreRules(differences)
     notify(.rulesPutBack(differences.count))
@@ -37,7 +37,7 @@ extension Workspace {
 
   /// Adds a plan's rules to those that exist.
   func install(_ change: RuleChange) throws {
-    try changeRules { try firewall().install(change) }
+    try changeRules(commits: change.commits) { try firewall().install(change) }
   }
 
   /// Makes the rules of the families that differ agree with the state.
@@ -45,7 +45,8 @@ extension Workspace {
     let firewall = try firewall()
     for family in IPAddress.Family.allCases where differences.contains(where: { $0.isOfRules(family) }) {
       let text = try RuleInspection(self).comparison(family).repairText
-      try changeRules { try firewall.restore(family, text) }
+      let commits = text.split(separator: "\n").count { $0 == "COMMIT" }
+      try changeRules(commits: commits) { try firewall.restore(family, text) }
     }
   }
 }

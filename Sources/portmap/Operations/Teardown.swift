@@ -61,7 +61,9 @@ struct Teardown {
     do {
       let (firewall, isOther) = try workspace.firewall(of: variant)
       if isOther, let variant { workspace.notify(.otherVariant(variant)) }
-      return workspace.changeRules { firewall.remove(change) }.map { (change.part($0.family), $0.error) }
+      return workspace.changeRules(commits: change.commits) { firewall.remove(change) }.map {
+        (change.part($0.family), $0.error)
+      }
     } catch {
       return [(change, error)]
     }

@@ -59,9 +59,9 @@ struct Transaction {
   private func launch() throws -> (record: HolderRecord, client: HolderClient)? {
     guard !plan.making.holdings.isEmpty else { return nil }
     try Interruption.check()
+    for (socket, reservation) in sockets.lent { try listenAgain(socket, reservation) }
     let id = plan.making.holder
     let (process, client) = try HolderLauncher.launch(id: id, in: workspace.folder.descriptor)
-    for (socket, reservation) in sockets.lent { try listenAgain(socket, reservation) }
     try client.hold(plan.making.holdings.map { ($0, sockets.byHolding[$0.id] ?? []) })
     return (HolderRecord(id: id, process: process), client)
   }
