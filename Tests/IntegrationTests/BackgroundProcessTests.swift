@@ -43,8 +43,36 @@ import Testing
       #expect(!outcome.keptOpen)
       let pids = try topology.host.processes()
       #expect(pids.count == 2)
-      // systemd's dynamic range: users that no one is.
-      for pid in pids { try expectHarmless(pid, uid: 61184...65519) }
+      // A range that no distribution, directory or container gives out: users that no one is.
+      for pid in pids { try expectHarmless(pid, uid: 0x7F00_0000...0x7F0F_FFFF) }
+    }
+  }
+
+  /// Where a user namespace has only the first 65536 numbers, it is still nobody's.
+  @Test func inAUserNamespaceOfSixteenBits() throws {
+    try withTopology { topology in
+      let (folder, fifo) = (topology.folder + "/inside", topology.folder + "/mapped")
+      try FileManager.default.createDirectory(
+        atPath: folder,
+        withIntermediateDirectories: false,
+        attributes: [.ownerAccountID: 100_000, .posixPermissions: 0o755]
+      )
+      let inside =
+        "read word < \(fifo); exec setpriv --reuid 0 --regid 0 --clear-groups \(try topology.readableBinary()) alloc 8080"
+      let script = """
+        mkfifo \(fifo)
+        unshare --user --keep-caps sh -c '\(inside)' & pid=$!
+        while [ "$(readlink /proc/$pid/ns/user)" = "$(readlink /proc/self/ns/user)" ]; do sleep 0.02; done
+        for map in uid_map gid_map; do echo 0 100000 65536 > /proc/$pid/$map; done
+        echo mapped > \(fifo)
+        wait $pid
+        """
+      var portmap = topology.portmap
+      portmap.state = folder
+      #expect(try portmap.shell(script).stdout == "8080\n")
+      let pids = try topology.host.processes()
+      #expect(pids.count == 1)
+      for pid in pids { try expectHarmless(pid, uid: 165_520...165_533) }
     }
   }
 
@@ -78,7 +106,7 @@ import Testing
         #expect(try host.sockets(.tcp, 8080).count == 1, "\(redirection)")
         let pids = try host.processes()
         #expect(pids.count == 1, "\(redirection)")
-        for pid in pids { try expectHarmless(pid, uid: 61184...65519) }
+        for pid in pids { try expectHarmless(pid, uid: 0x7F00_0000...0x7F0F_FFFF) }
         try portmap("unmap", "8080")
         #expect(try host.processes().isEmpty, "\(redirection)")
       }

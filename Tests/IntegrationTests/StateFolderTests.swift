@@ -75,7 +75,7 @@ import Testing
       #expect(try files.attributesOfItem(atPath: portmap.state)[.posixPermissions] as? Int == 0o755)
       for name in try files.contentsOfDirectory(atPath: portmap.state) {
         let mode = try files.attributesOfItem(atPath: portmap.state + "/" + name)[.posixPermissions] as? Int
-        #expect((mode ?? 0o777) & 0o022 == 0, "\(name): \(mode ?? 0)")
+        #expect((mode ?? 0o777) & 0o077 == 0, "\(name): \(mode ?? 0)")
       }
       #expect(try portmap.list().reservations.count == 1)
       try portmap("unmap", "--all")
@@ -108,6 +108,135 @@ import Testing
         #expect(try host.processes().isEmpty)
       }
     }
+  }
+
+  private func makeDirectory(_ path: String, mode: Int = 0o755, owner: Int = 0) throws {
+    try FileManager.default.createDirectory(
+      atPath: path,
+      withIntermediateDirectories: false,
+      attributes: [.ownerAccountID: owner]
+    )
+    try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: path)
+  }
+
+  /// A link that is refused, or that leads to where a folder would have to be made, has nothing behind it afterwards.
+  @Test(arguments: ["its own", "a stranger's", "in an open folder"])
+  func nothingIsMadeBehindALink(_ kind: String) throws {
+    try withHost { portmap, host in
+      let files = FileManager.default
+      let place = portmap.state + "-place"
+      let target = portmap.state + "-target"
+      let link = place + "/portmap"
+      try makeDirectory(place, mode: kind == "in an open folder" ? 0o777 : 0o755)
+      try makeDirectory(target)
+      try files.createSymbolicLink(atPath: link, withDestinationPath: target)
+      if kind == "a stranger's" { #expect(lchown(link, 65000, 65000) == 0) }
+      var other = portmap
+      if kind == "its own" {
+        // The folder above that of the namespace is one of portmap's own, too.
+        #expect(lchown(link, 65000, 65000) == 0 && chown(target, 65000, 65000) == 0)
+        other.state = ""
+        other.environment = ["XDG_RUNTIME_DIR": place]
+        other.prefix = ["setpriv", "--reuid", "65000", "--regid", "65000", "--clear-groups"]
+        other.binary = portmap.state + "-portmap"
+        try run(["cp", Tools.portmap, other.binary])
+      } else {
+        other.state = link + "/state"
+      }
+      let outcome = try other("alloc", "8080", status: 1)
+      #expect(outcome.stderr.contains(link) && outcome.stderr.contains("symbolic link"), "\(outcome)")
+      #expect(try files.contentsOfDirectory(atPath: target).isEmpty)
+      #expect(try host.processes().isEmpty)
+    }
+  }
+
+  /// As /var/run, which root has put where nobody else can.
+  @Test func aLinkOfRootsIsFollowed() throws {
+    try withHost { portmap, host in
+      let files = FileManager.default
+      let target = portmap.state + "-target"
+      let link = portmap.state + "-link"
+      try makeDirectory(target)
+      try files.createSymbolicLink(atPath: link, withDestinationPath: target)
+      var other = portmap
+      other.state = link + "/a/b"
+      try other("alloc", "8080")
+      #expect(files.fileExists(atPath: target + "/a/b/state.json"))
+      other.state = target + "/a/b"
+      #expect(try other.list().reservations.map(\.port) == [8080])
+    }
+  }
+
+  /// The folder itself counts, not where it lies and what it is called.
+  @Test(arguments: ["open/netns-1", "open/state.json", "strange/link/x"])
+  func aFolderThatIsThereIsUsedAsItIs(_ name: String) throws {
+    try withHost { portmap, _ in
+      let files = FileManager.default
+      let place = portmap.state + "-place"
+      try makeDirectory(place)
+      try makeDirectory(place + "/open", mode: 0o777)
+      try makeDirectory(place + "/strange", mode: 0o777, owner: 65000)
+      try makeDirectory(place + "/target")
+      try makeDirectory(place + "/target/x")
+      try files.createSymbolicLink(
+        atPath: place + "/strange/link",
+        withDestinationPath: place + "/target"
+      )
+      var other = portmap
+      other.state = place + "/" + name
+      if !files.fileExists(atPath: other.state) { try makeDirectory(other.state) }
+      #expect(try other("alloc", "8080").stdout == "8080\n")
+      #expect(files.fileExists(atPath: other.state + "/state.json"))
+    }
+  }
+
+  @Test(arguments: [false, true])
+  func lookingMakesNothing(withFolder: Bool) throws {
+    let cleanup = Cleanup()
+    defer { cleanup.run() }
+    let run = try makeFolder(cleanup)
+    var portmap = Portmap(try Namespace("h", cleanup), run: run, cleanup)
+    if withFolder { portmap.state = run + "/a/state" }
+    for command in [
+      ["list"], ["list", "--json"], ["check"], ["check", "--json"], ["repair", "-n"], ["alloc", "-n"],
+    ] {
+      try portmap.run(command)
+      #expect(try FileManager.default.contentsOfDirectory(atPath: run).isEmpty, "\(command)")
+    }
+    // What a state that is lost has left is found all the same.
+    try portmap("map", "8080:80", "--to", "10.99.0.2")
+    for pid in try portmap.namespace.processes() { kill(pid, SIGKILL) }
+    try FileManager.default.removeItem(atPath: withFolder ? portmap.state : run + "/portmap")
+    let outcome = try portmap("check", status: 1)
+    #expect(outcome.stdout.contains("PORTMAP-"), "\(outcome)")
+    try portmap("repair")
+    #expect(try portmap.namespace.tags().isEmpty)
+  }
+
+  /// `/run/portmap/` is /run/portmap: the same rules, the same lock.
+  @Test func aSlashAtTheEndMeansNothing() throws {
+    let cleanup = Cleanup()
+    defer { cleanup.run() }
+    let run = try makeFolder(cleanup)
+    let host = try Namespace("h", cleanup)
+    let portmap = Portmap(host, run: run, cleanup)
+    try portmap("map", "8080:80", "--to", "10.99.0.2")
+    var same = portmap
+    same.state = "/run/portmap/netns-\(try host.exec(Tools.probe, "cookie").lines[0])//"
+    try same("map", "8081:80", "--to", "10.99.0.2")
+    #expect(try portmap.list().mappings.map(\.hostPort) == [8080, 8081])
+    #expect(Set(try host.tags()).count == 1)
+    #expect(try portmap("check").stdout.isEmpty)
+    #expect(try same("check").stdout.isEmpty)
+    // Each in a fresh state, too.
+    let tags = Set(try host.tags())
+    try same("unmap", "--all")
+    try FileManager.default.removeItem(atPath: run + "/portmap")
+    try same("map", "8081:80", "--to", "10.99.0.2")
+    #expect(Set(try host.tags()) != [])
+    #expect(Set(try host.tags()).count == tags.count)
+    try portmap("unmap", "--all")
+    #expect(try host.tags().isEmpty)
   }
 
   @Test(arguments: [
@@ -149,13 +278,7 @@ import Testing
     let cleanup = Cleanup()
     defer { cleanup.run() }
     let run = try makeFolder(cleanup)
-    // A /run of the test's own, in a mount namespace of each command's own.
-    let script = "mount --bind \"$0\" /run && exec \"$@\""
-    let portmaps = try ["h", "i"].map { role in
-      var portmap = Portmap(try Namespace(role, cleanup), state: "", cleanup)
-      portmap.prefix = ["unshare", "--mount", "sh", "-c", script, run]
-      return portmap
-    }
+    let portmaps = try ["h", "i"].map { Portmap(try Namespace($0, cleanup), run: run, cleanup) }
     try portmaps[0]("alloc", "8080")
     try portmaps[1]("alloc", "8080")
     try portmaps[1]("alloc", "8081")
@@ -179,8 +302,8 @@ import Testing
     let host = try Namespace("h", cleanup)
     let made =
       ["add eth0 type bridge", "set eth0 up"].map { "link \($0)" } + ["addr add 10.99.0.1/24 dev eth0"]
-    var portmap = Portmap(host, state: withFolder ? folder + "/state" : "", cleanup)
-    portmap.prefix = ["unshare", "--mount", "sh", "-c", "mount --bind \"$0\" /run && exec \"$@\"", folder]
+    var portmap = Portmap(host, run: folder, cleanup)
+    if withFolder { portmap.state = folder + "/state" }
     try host.ip(batch: made)
     let before = try host.snapshot()
     let old = try #require(try portmap.map("8080:80", "--to", "10.99.0.2").first)

@@ -64,6 +64,7 @@ import Testing
     )
     state.waiting = [Removal(holders: ["c0000002"]), Removal(links: ["pm-a0000009"])]
     state.rulesGeneration = 4711
+    state.tag = "3fa9c1"
     return state
   }
 
@@ -136,7 +137,7 @@ import Testing
     (" tcp ", " TCP "), ("10.0.0.2", "10.0.0.256"), ("172.16.42.1/24", "172.16.42.1/33"),
     ("4 nat -A", "4 nat -D"), (" active", " idle"), ("\"mappings\":", "\"mapping\":"),
     (" nat proxy", " proxy nat"), ("\"isOwn\":true", "\"isOwn\":1"), (" 1 c0000001", " 0 c0000001"),
-    ("c0000001 ", "c0000001  "),
+    ("c0000001 ", "c0000001  "), ("\"3fa9c1\"", "\"3fa9c1-\""), ("\"3fa9c1\"", "3"),
   ])
   func wrongValuesAreRefused(good: String, bad: String) throws {
     let text = String(decoding: try Self.encode(sample()), as: UTF8.self)

@@ -52,6 +52,8 @@ int clinux_recvmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count,
 int clinux_sendmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count, int flags);
 /// A file that lives in memory and goes with its last descriptor (memfd_create(2)), close-on-exec.
 int clinux_memory_file(const char *name);
+/// Opens a folder to go on from there, which takes no permission to read it (O_PATH); 0 for `follow` refuses a link.
+int clinux_open_passage(int folder, const char *name, int follow);
 int clinux_pidfd_open(pid_t pid);
 int clinux_pidfd_send_signal(int pidfd, int signal);
 

@@ -18,7 +18,7 @@ struct Context {
       if verbose { Output.writeError("[#] \(command)\n") }
     }
     setting = Setting(
-      statePath: StateFolder.path(option: folder, environment),
+      statePath: StatePath(option: folder, environment),
       runner: runner,
       isDryRun: arguments.has("--dry-run"),
       notify: { Output.say($0.description) }

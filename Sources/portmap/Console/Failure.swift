@@ -72,7 +72,11 @@ struct Failure: Error {
       let permission = error.errno == EPERM || error.errno == EACCES
       self.init(permission ? .notPermitted : .failed, "\(cannot): \(error)")
     case let error as StateError:
-      self.init(error.isPermission ? .notPermitted : .failed, "\(cannot): \(error.path): \(error.problem)")
+      self.init(
+        error.isPermission ? .notPermitted : .failed,
+        "\(cannot): \(error.path): \(error.problem)",
+        hint: error.hint
+      )
     case let error as HolderError:
       self.init(.failed, "\(cannot): background process \(error.id): \(error.problem)")
     case let error as CommandError:

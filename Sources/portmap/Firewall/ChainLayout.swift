@@ -10,10 +10,10 @@
 /// few rules however many mappings there are. A range that straddles blocks stands in the protocol's chain, before
 /// that dispatch: after a goto a packet does not come back.
 ///
-/// The chains of a state folder other than the default one carry a tag, `PORTMAP-3fa9c1-TCP`, and so do the comments
-/// of their rules: folders in one network namespace do not touch each other's.
+/// The chains carry the state's tag behind PORTMAP, `PORTMAP-3fa9c1-TCP`, and so do the comments of their rules:
+/// several states in one network namespace do not touch each other's.
 struct ChainLayout: Equatable, Sendable {
-  /// Six hexadecimal digits, or nothing for the default folder.
+  /// Six hexadecimal digits, or nothing for a state that version 0.1.0 began in root's default folder.
   let tag: String
 
   private var stem: String { tag.isEmpty ? "PORTMAP" : "PORTMAP-\(tag)" }

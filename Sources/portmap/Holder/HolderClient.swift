@@ -15,16 +15,6 @@ struct HolderClient {
   /// How long a process may take for an answer; its work is a matter of milliseconds.
   private static let secondsToAnswer = 5
 
-  /// The name of the control socket in the state folder.
-  static func socketName(_ id: String) -> String { socketPrefix + id }
-
-  /// The id of the process whose control socket has this name; nil for any other file.
-  static func id(ofSocket name: String) -> String? {
-    name.hasPrefix(socketPrefix) ? String(name.dropFirst(socketPrefix.count)) : nil
-  }
-
-  private static let socketPrefix = "hold-"
-
   init(id: String, socket: Descriptor) throws(SystemError) {
     self.id = id
     self.socket = socket
@@ -34,7 +24,7 @@ struct HolderClient {
   /// Connects to a process that runs already; nil where none answers there any more.
   static func connect(to id: String, in folder: Descriptor) throws(SystemError) -> HolderClient? {
     do {
-      return try HolderClient(id: id, socket: UnixSocket.connect(to: socketName(id), in: folder))
+      return try HolderClient(id: id, socket: UnixSocket.connect(to: ControlSocket.name(id), in: folder))
     } catch  where error.errno == ENOENT || error.errno == ECONNREFUSED {
       return nil
     }

@@ -8,14 +8,11 @@ enum HolderLauncher {
   static let setupDescriptor: Int32 = 3
   static let controlDescriptor: Int32 = 4
 
-  /// The numbers that systemd gives to users that exist only while a service runs: nobody else has them.
-  private static let userIDs: ClosedRange<UInt32> = 61184...65519
-
   /// Starts a process that holds nothing yet and ends when the client goes without having said `begin`.
   ///
   /// - Returns: The process, and the client that talks to it.
   static func launch(id: String, in folder: Descriptor) throws -> (ProcessIdentity, HolderClient) {
-    let name = HolderClient.socketName(id)
+    let name = ControlSocket.name(id)
     let control = try UnixSocket.listen(on: name, in: folder)
     let (mine, theirs) = try UnixSocket.pair()
     let null = try Descriptor("open", about: "/dev/null") { open("/dev/null", O_RDWR | O_CLOEXEC) }
@@ -44,16 +41,6 @@ enum HolderLauncher {
     return (process, try HolderClient(id: id, socket: mine))
   }
 
-  /// A user that has neither a process nor a file: root's processes become it. Others stay who they are (0).
-  private static func userID() -> UInt32 {
-    guard geteuid() == 0 else { return 0 }
-    let start = UInt32.random(in: userIDs)
-    let candidates = Array(start...userIDs.upperBound) + Array(userIDs.lowerBound..<start)
-    return candidates.first { id in
-      // ESRCH: no process is that user's.
-      errno = 0
-      return getpriority(__priority_which_t(PRIO_USER.rawValue), id_t(id)) == -1 && errno == ESRCH
-        && access("/run/systemd/dynamic-uid/\(id)", F_OK) != 0
-    } ?? start
-  }
+  /// The user that root's process becomes; others stay who they are (0).
+  private static func userID() -> UInt32 { geteuid() == 0 ? UnusedUser.choose() ?? 0 : 0 }
 }

@@ -50,7 +50,6 @@ struct ProcessInspection {
 
   /// The ids of control sockets in the folder that the state does not know.
   var unknown: [String] {
-    let names = Files.names(in: "/proc/self/fd/\(workspace.folder.descriptor.raw)") ?? []
-    return names.compactMap(HolderClient.id(ofSocket:)).filter { state.holder($0) == nil }.sorted()
+    workspace.folder.names.compactMap(ControlSocket.id(of:)).filter { state.holder($0) == nil }.sorted()
   }
 }

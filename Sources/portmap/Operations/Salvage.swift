@@ -9,6 +9,7 @@ enum Salvage {
       return (try Workspace.open(setting), [])
     } catch let error as StateError where error.path.hasSuffix("/" + StateFile.name) && !error.isPermission {
       let workspace = try Workspace.openEmpty(setting)
+      try checkNamespaces(workspace)
       let copy = try keepCopy(in: workspace.folder)
       workspace.state = try rebuilt(workspace)
       try workspace.save(mayUseSpare: true)
@@ -16,6 +17,17 @@ enum Salvage {
       return (
         workspace, [.salvaged(path: error.path, problem: error.problem, copy: copy), .rebuilt(count: count)]
       )
+    }
+  }
+
+  /// Makes sure that the processes in the folder are of this namespace: those of another one are not to be taken over.
+  private static func checkNamespaces(_ workspace: Workspace) throws {
+    let folder = workspace.folder
+    for id in ProcessInspection(workspace).unknown {
+      guard let pid = try? HolderClient.connect(to: id, in: folder.descriptor)?.pid,
+        let process = ProcessIdentity(pid: pid), let namespace = NetworkNamespace(of: pid)
+      else { continue }
+      if namespace != NetworkNamespace(of: getpid()) { throw OtherNamespace.error(folder, process) }
     }
   }
 

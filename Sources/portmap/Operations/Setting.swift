@@ -1,6 +1,6 @@
 /// What an operation is given besides what is wanted of it.
 struct Setting {
-  let statePath: String
+  let statePath: StatePath
   let runner: ProgramRunner
   /// Whether the operation only says what it would do.
   let isDryRun: Bool

@@ -77,7 +77,7 @@ struct Teardown {
   /// Ends a background process: by letting go of all that it holds, or by force when it does not answer.
   private func end(_ holder: String) {
     let folder = workspace.folder.descriptor
-    defer { unlinkat(folder.raw, HolderClient.socketName(holder), 0) }
+    defer { unlinkat(folder.raw, ControlSocket.name(holder), 0) }
     guard let client = try? HolderClient.connect(to: holder, in: folder), let pid = client.pid,
       let process = ProcessIdentity(pid: pid)
     else { return }

@@ -10,8 +10,12 @@ final class Workspace {
   let layout: ChainLayout
   var state: State
   let notify: (Notice) -> Void
+  /// What the operation is going to do: change things, compare them under the lock, or only say what it would do.
+  private enum Purpose { case change, look, preview }
+
+  private let purpose: Purpose
   /// Whether nothing may be changed.
-  let isPreview: Bool
+  var isPreview: Bool { purpose == .preview }
   private var lock: Lock?
   private var heldNamespaceLock: Lock?
 
@@ -26,46 +30,53 @@ final class Workspace {
   /// Takes the folder's lock, reads the state, and takes away what a command that died half-way has left.
   static func open(_ setting: Setting, waiting: Waiting = .retried) throws -> Workspace {
     if setting.isDryRun { return try preview(setting) }
-    let workspace = try inspect(setting)
+    let (folder, lock) = try takeLock(setting)
+    let workspace = try Workspace(.change, StateFile(folder: folder), lock, setting)
     workspace.file.removeHalfWritten()
     try workspace.catchUp(waiting)
+    AbandonedFolders.delete(from: setting.statePath.shelf)
     return workspace
   }
 
-  /// Takes the lock and reads the state, and leaves what a dead command has left as it is, to be told.
+  /// Takes the lock and reads the state, and leaves what a dead command has left as it is, to be told. Nothing is made:
+  /// where there is no folder, or no lock in it, there is nobody to wait for.
   static func inspect(_ setting: Setting) throws -> Workspace {
-    let folder = try StateFolder.make(setting.statePath)
-    let lock = try Lock.take(folder) { setting.notify(.waiting($0)) }
-    var file = StateFile(folder: folder)
-    let state = try file.read()
-    return Workspace(folder: folder, file: file, lock: lock, state: state, setting)
+    let folder = try StateFolder.look(at: setting.statePath)
+    let lock = try Lock.take(lookingAt: folder) { setting.notify(.waiting($0)) }
+    return try Workspace(.look, StateFile(folder: folder), lock, setting)
   }
 
   /// Takes the lock of a folder whose state cannot be read, and begins with an empty one.
   static func openEmpty(_ setting: Setting) throws -> Workspace {
-    let folder = try StateFolder.make(setting.statePath)
-    let lock = try Lock.take(folder) { setting.notify(.waiting($0)) }
+    let (folder, lock) = try takeLock(setting)
     let file = StateFile(folder: folder)
-    return Workspace(folder: folder, file: file, lock: lock, state: StateFile.fresh, setting)
+    return Workspace(.change, file, file.fresh, lock, setting)
+  }
+
+  private static func takeLock(_ setting: Setting) throws -> (StateFolder, Lock) {
+    try Lock.take(making: setting.statePath) { setting.notify(.waiting($0)) }
   }
 
   /// Reads the state as it is, without a lock: for commands that only say what they would do.
   private static func preview(_ setting: Setting) throws -> Workspace {
-    let folder = try StateFolder.open(setting.statePath)
-    let nowhere = StateFolder(path: setting.statePath, descriptor: Descriptor(owning: -1))
-    var file = StateFile(folder: folder ?? nowhere)
-    let state = folder == nil ? StateFile.fresh : try file.read()
-    return Workspace(folder: file.folder, file: file, lock: nil, state: state, setting)
+    let folder = try StateFolder.look(at: setting.statePath)
+    return try Workspace(.preview, StateFile(folder: folder), nil, setting)
   }
 
-  private init(folder: StateFolder, file: StateFile, lock: Lock?, state: State, _ setting: Setting) {
-    self.folder = folder
+  private convenience init(_ purpose: Purpose, _ file: StateFile, _ lock: Lock?, _ setting: Setting) throws {
+    var file = file
+    let state = try file.read()
+    self.init(purpose, file, state, lock, setting)
+  }
+
+  private init(_ purpose: Purpose, _ file: StateFile, _ state: State, _ lock: Lock?, _ setting: Setting) {
+    self.purpose = purpose
+    folder = file.folder
     self.file = file
     self.lock = lock
-    isPreview = lock == nil
     self.state = state
     runner = setting.runner
-    layout = ChainLayout(tag: folder.tag)
+    layout = ChainLayout(tag: state.tag ?? "")
     notify = setting.notify
   }
 
@@ -75,12 +86,15 @@ final class Workspace {
   /// Takes the namespace's own lock, under which rules and links are changed whichever the state folder, when it is
   /// first needed, and keeps it to the end of the command.
   func namespaceLock() throws -> Lock? {
-    guard let lock else { return nil }
+    guard lock != nil || purpose == .look else { return nil }
     if let heldNamespaceLock { return heldNamespaceLock }
-    let root = try StateFolder.make(StateFolder.rootPath)
-    let taken = Lock.isShared(root, folder) ? lock : try Lock.take(root) { notify(.waiting($0)) }
-    heldNamespaceLock = taken
-    return taken
+    let root = try StateFolder.look(at: .root)
+    if Lock.isShared(root, folder) { return lock }
+    let say = { [notify] in notify(.waiting($0)) }
+    heldNamespaceLock =
+      purpose == .look
+      ? try Lock.take(lookingAt: root, say: say) : try Lock.take(making: .root, say: say).1
+    return heldNamespaceLock
   }
 
   func network() throws -> IPRoute { IPRoute(runner: runner, lock: try namespaceLock()?.descriptor) }

@@ -8,17 +8,39 @@ import Glibc
 struct Lock {
   let descriptor: Descriptor
 
-  private static let fileName = "lock"
+  static let fileName = "lock"
   private static let secondsOfSilence = 2
 
-  /// Waits until nobody else has the folder's lock; says after two seconds whom it is waiting for.
+  /// Makes a folder where it is missing, and waits until nobody else has its lock; says after two seconds whom it is
+  /// waiting for.
   ///
-  /// - Throws: StateError where the lock file is not what it should be; Interruption on a signal.
-  static func take(_ folder: StateFolder, say: (String) -> Void) throws -> Lock {
-    guard let file = try folder.open(file: fileName, flags: O_RDWR | O_CREAT) else {
-      throw StateError(path: folder.path, problem: "it was deleted meanwhile")
+  /// - Throws: StateError where the folder or the lock file is not what it should be; Interruption on a signal.
+  static func take(making place: StatePath, say: (String) -> Void) throws -> (StateFolder, Lock) {
+    while true {
+      let folder = try StateFolder.make(place)
+      if let lock = try take(folder, O_CREAT, say: say) { return (folder, lock) }
+      // It was deleted between the two: it held nothing (AbandonedFolders).
+      try Interruption.check()
     }
-    if flock(file.raw, LOCK_EX | LOCK_NB) == 0 { return Lock(descriptor: file) }
+  }
+
+  /// Waits until nobody has a folder's lock, and makes nothing: nil where there is no lock file, so nobody has it.
+  static func take(lookingAt folder: StateFolder, say: (String) -> Void) throws -> Lock? {
+    try take(folder, 0, say: say)
+  }
+
+  /// Takes a folder's lock if nobody else has it.
+  static func tryTaking(_ folder: StateFolder) throws -> Lock? {
+    guard let file = try folder.open(file: fileName, flags: O_RDWR | O_CREAT),
+      flock(file.raw, LOCK_EX | LOCK_NB) == 0
+    else { return nil }
+    return Lock(of: file)
+  }
+
+  /// Nil where the lock file is missing, or was deleted while somebody else had it.
+  private static func take(_ folder: StateFolder, _ flags: Int32, say: (String) -> Void) throws -> Lock? {
+    guard let file = try folder.open(file: fileName, flags: O_RDWR | flags) else { return nil }
+    if flock(file.raw, LOCK_EX | LOCK_NB) == 0 { return Lock(of: file) }
     // The ticks let a signal be noticed that came just before flock blocked.
     _ = clinux_set_ticks(100)
     defer { _ = clinux_set_ticks(0) }
@@ -32,7 +54,14 @@ struct Lock {
         say("waiting for \(owner(of: file) ?? "another command") to finish")
       }
     }
-    return Lock(descriptor: file)
+    return Lock(of: file)
+  }
+
+  /// Nil for a file that no folder has any more: others lock another one.
+  private init?(of file: Descriptor) {
+    var status = stat()
+    guard fstat(file.raw, &status) == 0, status.st_nlink > 0 else { return nil }
+    descriptor = file
   }
 
   /// Whether two folders have the same lock, so that taking both would be waiting for oneself.

@@ -7,6 +7,9 @@ struct State: Codable, Equatable, Sendable {
   /// The namespace and the boot that it speaks of: in another one, none of it is there.
   let netnsCookie: UInt64
   let bootID: String
+  /// What the names of chains, the comments of rules and the aliases of links say, so that they are known as this
+  /// state's: six hexadecimal digits, or nothing for a state that version 0.1.0 has begun.
+  var tag: String?
 
   /// Counts the calls that installed rules, whose order is the rules'.
   var serial = 0
@@ -43,7 +46,7 @@ struct State: Codable, Equatable, Sendable {
     case firewallVariant = "firewallBackend"
     case rulesGeneration, saidNoIPv6, bridges, addresses, mappings, reservations, holders, chains, shared,
       intent
-    case waiting
+    case tag, waiting
   }
 }
 

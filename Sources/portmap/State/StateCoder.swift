@@ -25,8 +25,13 @@ struct StateCoder {
     }
     do {
       let state = try state.get()
+      guard state.tag.map(StateFolder.isTag) ?? true else {
+        throw StateError(path: path, problem: "it is damaged: tag: \"\(state.tag ?? "")\" is none")
+      }
       if state.intent == nil, data.first == UInt8(ascii: "{") { known = (state, data) }
       return state
+    } catch let error as StateError {
+      throw error
     } catch {
       throw StateError(
         path: path,

@@ -4,8 +4,8 @@ import Foundation
 /// The state file: read whole, replaced whole.
 struct StateFile {
   static let name = "state.json"
-  private static let newName = "state.json.new"
-  private static let spareName = "spare"
+  static let newName = "state.json.new"
+  static let spareName = "spare"
 
   let folder: StateFolder
   private var coder = StateCoder()
@@ -14,24 +14,39 @@ struct StateFile {
     self.folder = folder
   }
 
-  /// Reads the state; a fresh one where there is no file, or one that speaks of another boot or namespace.
+  /// Reads the state; a fresh one where there is no file, or one that speaks of an earlier boot or of a namespace that
+  /// is gone.
   ///
-  /// - Throws: StateError for a file that cannot be read or understood, or that a newer version wrote. It is left
-  ///   as it is.
+  /// - Throws: StateError for a file that cannot be read or understood, that a newer version wrote, or that another
+  ///   namespace uses. It is left as it is.
   mutating func read() throws -> State {
-    let fresh = Self.fresh
-    guard let file = try folder.open(file: Self.name, flags: O_RDONLY) else { return fresh }
+    let fresh = fresh
+    guard var state = try recorded(), state.bootID == fresh.bootID else { return fresh }
+    guard state.netnsCookie == fresh.netnsCookie else {
+      if let user = OtherNamespace(state, in: folder).user { throw OtherNamespace.error(folder, user) }
+      return fresh
+    }
+    if state.tag == nil { state.tag = folder.formerTag }
+    return state
+  }
+
+  /// What the file says, whichever boot and namespace it speaks of; nil where there is no file.
+  mutating func recorded() throws -> State? {
+    guard let file = try folder.open(file: Self.name, flags: O_RDONLY) else { return nil }
     // Blocks as large as the state come and go: to get fresh pages from the kernel for each takes longer than to fill
     // them.
     _ = mallopt(M_MMAP_THRESHOLD, 64 << 20)
     _ = mallopt(M_TRIM_THRESHOLD, 64 << 20)
     let data = try FileHandle(fileDescriptor: file.raw, closeOnDealloc: false).readToEnd() ?? Data()
-    let state = try coder.decode(data, path: "\(folder.path)/\(Self.name)")
-    return state.netnsCookie == fresh.netnsCookie && state.bootID == fresh.bootID ? state : fresh
+    return try coder.decode(data, path: "\(folder.path)/\(Self.name)")
   }
 
   /// The state of a namespace that portmap has not been used in.
-  static var fresh: State { State(netnsCookie: clinux_netns_cookie(), bootID: bootID) }
+  var fresh: State {
+    var state = State(netnsCookie: clinux_netns_cookie(), bootID: Self.bootID)
+    state.tag = folder.freshTag
+    return state
+  }
 
   /// Replaces the file, so that a reader, and whoever comes after a crash, finds the old state or the new one.
   ///
@@ -88,5 +103,5 @@ struct StateFile {
     }
   }
 
-  private static var bootID: String { Files.word(of: "/proc/sys/kernel/random/boot_id") ?? "" }
+  static var bootID: String { Files.word(of: "/proc/sys/kernel/random/boot_id") ?? "" }
 }

@@ -6,6 +6,7 @@ struct StateError: Error {
   let path: String
   let problem: String
   var isPermission = false
+  var hint: String?
 }
 
 /// The folder that holds the state file, its lock and the control sockets.
@@ -14,106 +15,47 @@ struct StateError: Error {
 /// its place in between.
 struct StateFolder {
   let path: String
+  /// A folder that is not there has a descriptor that is not open.
   let descriptor: Descriptor
+  /// Six hexadecimal digits that tell what is made on behalf of this folder from what is made for any other, until the
+  /// state has them written down.
+  ///
+  /// They come from the name of the folder and from the identity of the folder above it: a state that is lost gets them
+  /// again, and another file system on /run, a container's for one, gives others.
+  let freshTag: String
 
-  /// Where the state is: the folder asked for, or the one of this namespace and user.
-  static func path(option: String?, _ environment: [String: String]) -> String {
-    func variable(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
-    if let given = option ?? variable("PORTMAP_STATE_DIR") { return given }
-    if geteuid() == 0 { return rootPath }
-    let base = variable("XDG_RUNTIME_DIR").map { "\($0)/portmap" } ?? "/tmp/portmap-\(geteuid())"
-    return "\(base)/netns-\(clinux_netns_cookie())"
-  }
-
-  /// Root's folder of the namespace that this process is in, whose lock covers the namespace's rules and links.
-  static var rootPath: String {
-    isHostNamespace ? "/run/portmap" : "/run/portmap/netns-\(clinux_netns_cookie())"
-  }
-
-  /// NET_NS_INIT_INO.
-  private static let firstNamespace: ino_t = 0xEFFF_FFF9
-
-  private static var isHostNamespace: Bool {
-    var mine = stat()
-    var host = stat()
-    guard stat("/proc/self/ns/net", &mine) == 0 else { return false }
-    // Where even root may not look at process 1, the number of the kernel's first namespace tells (nsfs.h).
-    guard stat("/proc/1/ns/net", &host) == 0 else { return mine.st_ino == firstNamespace }
-    return mine.st_ino == host.st_ino && mine.st_dev == host.st_dev
-  }
+  private var isThere: Bool { descriptor.raw >= 0 }
 
   /// Opens a folder that is there; nil where none is.
   ///
   /// - Throws: StateError where it is a link, somebody else's, or others can write to it.
-  static func open(_ path: String) throws(StateError) -> StateFolder? {
-    for folder in guarded(path) {
-      guard let opened = try openChecked(folder) else { return nil }
-      if folder == path { return opened }
-    }
-    return try openChecked(path)
+  static func open(_ place: StatePath) throws(StateError) -> StateFolder? {
+    let folder = try look(at: place)
+    return folder.isThere ? folder : nil
+  }
+
+  /// Opens a folder to look at it only: one that is not there has no files, and stays away.
+  static func look(at place: StatePath) throws(StateError) -> StateFolder {
+    var walk = try FolderWalk(to: place)
+    let reached = try walk.run(making: false)
+    return StateFolder(path: place.path, descriptor: reached ?? Descriptor(owning: -1), freshTag: walk.tag)
   }
 
   /// Opens a folder, and makes it, and those above it, where it is missing: 0755 for root, 0700 for others.
-  static func make(_ path: String) throws(StateError) -> StateFolder {
-    let mode: mode_t = geteuid() == 0 ? 0o755 : 0o700
-    var partial = path.hasPrefix("/") ? "" : "."
-    for part in path.split(separator: "/") {
-      partial += "/\(part)"
-      if mkdir(partial, mode) == 0 {
-        // Whatever the caller's umask was.
-        chmod(partial, mode)
-      } else if errno != EEXIST, errno != EROFS {
-        let code = errno
-        throw StateError(
-          path: partial,
-          problem: SystemError(call: "mkdir", errno: code).reason,
-          isPermission: code == EACCES || code == EPERM
-        )
-      }
+  static func make(_ place: StatePath) throws(StateError) -> StateFolder {
+    var walk = try FolderWalk(to: place)
+    guard let descriptor = try walk.run(making: true) else {
+      throw StateError(path: place.path, problem: "it was deleted meanwhile")
     }
-    guard let folder = try open(path) else {
-      throw StateError(path: path, problem: "it was deleted meanwhile")
-    }
-    return folder
-  }
-
-  /// The folder and, where portmap chose it, the one above it: both are portmap's.
-  private static func guarded(_ path: String) -> [String] {
-    guard let slash = path.lastIndex(of: "/"), path[slash...].hasPrefix("/netns-") else { return [path] }
-    return [String(path[..<slash]), path]
-  }
-
-  private static func openChecked(_ path: String) throws(StateError) -> StateFolder? {
-    var bare = path
-    while bare.count > 1, bare.last == "/" { bare.removeLast() }
-    let raw = Glibc.open(bare, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-    guard raw >= 0 else {
-      let code = errno
-      if code == ENOENT { return nil }
-      var status = stat()
-      let isLink = lstat(bare, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
-      throw StateError(
-        path: path,
-        problem: isLink ? "it is a symbolic link" : SystemError(call: "open", errno: code).reason,
-        isPermission: code == EACCES
-      )
-    }
-    let descriptor = Descriptor(owning: raw)
-    var status = stat()
-    guard fstat(raw, &status) == 0 else { throw StateError(path: path, problem: "it cannot be looked at") }
-    guard status.st_uid == geteuid() else {
-      throw StateError(path: path, problem: "it belongs to user \(status.st_uid), not to \(geteuid())")
-    }
-    guard status.st_mode & 0o022 == 0 else {
-      let mode = String(status.st_mode & 0o7777, radix: 8)
-      throw StateError(path: path, problem: "others can write to it (mode \(mode))")
-    }
-    return StateFolder(path: path, descriptor: descriptor)
+    return StateFolder(path: place.path, descriptor: descriptor, freshTag: walk.tag)
   }
 
   /// Opens a file of the folder that must be a regular one of this user's; nil where it is missing.
   func open(file name: String, flags: Int32) throws(StateError) -> Descriptor? {
-    let raw = openat(descriptor.raw, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0o600)
+    guard isThere else { return nil }
+    // Sticky: what clears folders of old files, systemd-tmpfiles(8) for one, leaves such a file alone.
+    let mode: mode_t = S_ISVTX | S_IRUSR | S_IWUSR
+    let raw = openat(descriptor.raw, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, mode)
     let path = "\(self.path)/\(name)"
     guard raw >= 0 else {
       let code = errno
@@ -132,14 +74,31 @@ struct StateFolder {
     return file
   }
 
-  /// What tells this folder's rules from those of others: nothing for root's own, otherwise six hexadecimal digits
-  /// made from its path.
-  var tag: String {
-    if path == Self.rootPath { return "" }
+  /// Whether there is a file of that name.
+  func has(_ name: String) -> Bool {
+    isThere && faccessat(descriptor.raw, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0
+  }
+
+  /// The names of all files.
+  var names: [String] { isThere ? Files.names(in: "/proc/self/fd/\(descriptor.raw)") ?? [] : [] }
+
+  /// What told this folder's rules from those of others in version 0.1.0, which did not write it down: nothing for
+  /// root's own, otherwise digits made from its path.
+  var formerTag: String {
+    if path == StatePath.root.path { return "" }
     let real = realpath(path, nil)
     defer { free(real) }
-    let text = real.map { String(cString: $0) } ?? path
-    // FNV-1a, for it must be the same in every run.
+    return Self.tag(from: real.map { String(cString: $0) } ?? path)
+  }
+
+  /// Whether a text from a state file is a tag: digits, or nothing.
+  static func isTag(_ text: String) -> Bool {
+    let digits = Set("0123456789abcdef")
+    return text.isEmpty || (text.count == 6 && text.allSatisfy(digits.contains))
+  }
+
+  /// Six hexadecimal digits that a text always comes to (FNV-1a).
+  static func tag(from text: String) -> String {
     let hash = text.utf8.reduce(UInt32(2_166_136_261)) { ($0 ^ UInt32($1)) &* 16_777_619 }
     let digits = String(hash >> 8, radix: 16)
     return String(repeating: "0", count: 6 - digits.count) + digits

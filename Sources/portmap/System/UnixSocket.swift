@@ -16,13 +16,14 @@ enum UnixSocket {
     return (Descriptor(owning: ends[0]), Descriptor(owning: ends[1]))
   }
 
-  /// Listens on a file of a folder, with mode 0600.
+  /// Listens on a file of a folder, with mode 0600, and sticky: systemd-tmpfiles(8), which does not know the socket by
+  /// the path that it was bound to, would else clear it away as an old one that nobody uses.
   static func listen(on name: String, in folder: Descriptor) throws(SystemError) -> Descriptor {
     let socket = try make()
     try withAddress(name, in: folder) { address, length throws(SystemError) in
       try syscall("bind", about: name) { bind(socket.raw, address, length) }
     }
-    try syscall("chmod", about: name) { fchmodat(folder.raw, name, 0o600, 0) }
+    try syscall("chmod", about: name) { fchmodat(folder.raw, name, S_ISVTX | 0o600, 0) }
     try syscall("listen", about: name) { Glibc.listen(socket.raw, 16) }
     return socket
   }

@@ -21,6 +21,12 @@ struct Portmap {
     }
   }
 
+  /// The program with its default folder on a /run of the test's own, in a mount namespace of each command's own.
+  init(_ namespace: Namespace, run: String, _ cleanup: Cleanup) {
+    self.init(namespace, state: "", cleanup)
+    prefix = ["unshare", "--mount", "sh", "-c", "mount --bind \"$0\" /run && exec \"$@\"", run]
+  }
+
   /// Runs one command line to its end; the status is that expected, nil for any.
   @discardableResult
   func callAsFunction(

@@ -38,6 +38,12 @@ extension Namespace {
     return try ip("-json", "link", "show").json([Link].self).map(\.ifname).sorted()
   }
 
+  /// The tags of portmap's chains, one a chain: what stands behind `PORTMAP-`.
+  func tags() throws -> [String] {
+    (try rules() + rules6()).filter { $0.hasPrefix(":PORTMAP") }
+      .map { String($0.dropFirst(":PORTMAP-".count).prefix(6)) }
+  }
+
   /// The DNAT rules of both families.
   func translations() throws -> [String] {
     (try rules() + rules6()).filter { $0.contains("-j DNAT") }

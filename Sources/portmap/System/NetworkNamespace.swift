@@ -1,0 +1,29 @@
+import Glibc
+
+/// A network namespace, as the kernel numbers those that are there.
+struct NetworkNamespace: Hashable {
+  private let device: dev_t
+  private let inode: ino_t
+
+  /// The namespace that a process is in; nil where the process is gone, or may not be looked at.
+  init?(of pid: Int32) {
+    var status = stat()
+    guard stat("/proc/\(pid)/ns/net", &status) == 0 else { return nil }
+    device = status.st_dev
+    inode = status.st_ino
+  }
+
+  /// Whether anything that can be seen keeps the namespace besides these processes: another process that is in it, or
+  /// a mount of it, which is what a name under /run/netns is.
+  func isKept(besides processes: Set<Int32>) -> Bool {
+    isMounted || Self.processes.contains { !processes.contains($0) && NetworkNamespace(of: $0) == self }
+  }
+
+  /// Fourth field of proc_pid_mountinfo(5): `net:[4026532000]`.
+  private var isMounted: Bool {
+    let mounts = Files.contents(of: "/proc/self/mountinfo") ?? []
+    return String(decoding: mounts, as: UTF8.self).contains(" net:[\(inode)] ")
+  }
+
+  private static var processes: [Int32] { (Files.names(in: "/proc") ?? []).compactMap { Int32($0) } }
+}
