@@ -44,7 +44,7 @@ import Testing
       let command = try topology.portmap.start(["map", "8080:80", "--to", Address.web, "--", "sleep", "60"])
       try eventually("it is not mapped") { try !topology.portmap.list().mappings.isEmpty }
       command.kill()
-      try topology.host.exec("pkill", "-KILL", "-f", "^sleep 60$")
+      try topology.host.exec(["pkill", "-KILL", "-f", "^sleep 60$"], status: nil)
       let script = "case \"$*\" in *--version*) exec \"$real\" \"$@\";; esac; exit 3"
       let broken = try topology.portmap(with: [
         "iptables-restore": script, "ip6tables-restore": script, "iptables-save": script,
