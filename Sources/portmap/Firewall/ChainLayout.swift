@@ -13,7 +13,7 @@
 /// The chains carry the state's tag behind PORTMAP, `PORTMAP-3fa9c1-TCP`, and so do the comments of their rules:
 /// several states in one network namespace do not touch each other's.
 struct ChainLayout: Equatable, Sendable {
-  /// Six hexadecimal digits, or nothing for a state that version 0.1.0 began in root's default folder.
+  /// Six hexadecimal digits, or nothing for a state that the first version began in root's default folder.
   let tag: String
 
   private var stem: String { tag.isEmpty ? "PORTMAP" : "PORTMAP-\(tag)" }

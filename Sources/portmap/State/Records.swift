@@ -66,7 +66,7 @@ struct SharedRules: Codable, Equatable, Sendable {
   /// The number of the call that installed them.
   let serial: Int
 
-  /// The keys are those of version 0.1.0.
+  /// The keys are those of the first version.
   private enum CodingKeys: String, CodingKey {
     case purpose = "key"
     case rules, serial

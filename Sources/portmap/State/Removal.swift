@@ -21,7 +21,7 @@ struct Removal: Codable, Equatable, Sendable {
 
   var isEmpty: Bool { self == Removal() }
 
-  /// The keys are those of version 0.1.0.
+  /// The keys are those of the first version.
   private enum CodingKeys: String, CodingKey {
     case change
     case firewallVariant = "firewallBackend"

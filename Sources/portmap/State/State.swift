@@ -8,7 +8,7 @@ struct State: Codable, Equatable, Sendable {
   let netnsCookie: UInt64
   let bootID: String
   /// What the names of chains, the comments of rules and the aliases of links say, so that they are known as this
-  /// state's: six hexadecimal digits, or nothing for a state that version 0.1.0 has begun.
+  /// state's: six hexadecimal digits, or nothing for a state that the first version has begun.
   var tag: String?
 
   /// Counts the calls that installed rules, whose order is the rules'.
@@ -40,7 +40,7 @@ struct State: Codable, Equatable, Sendable {
     self.bootID = bootID
   }
 
-  /// The keys are those of version 0.1.0, and others added since.
+  /// The keys are those of the first version, and others added since.
   private enum CodingKeys: String, CodingKey {
     case version, netnsCookie, bootID, serial, cursors
     case firewallVariant = "firewallBackend"

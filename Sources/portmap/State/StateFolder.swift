@@ -82,7 +82,7 @@ struct StateFolder {
   /// The names of all files.
   var names: [String] { isThere ? Files.names(in: "/proc/self/fd/\(descriptor.raw)") ?? [] : [] }
 
-  /// What told this folder's rules from those of others in version 0.1.0, which did not write it down: nothing for
+  /// What told this folder's rules from those of others in the first version, which did not write it down: nothing for
   /// root's own, otherwise digits made from its path.
   var formerTag: String {
     if path == StatePath.root.path { return "" }
