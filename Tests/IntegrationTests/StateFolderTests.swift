@@ -343,4 +343,29 @@ import Testing
       #expect(try portmap.list().reservations.map(\.port) == [8080])
     }
   }
+
+  /// The folder whose lock covers a namespace's rules holds nothing else where all states are elsewhere: commands of
+  /// other namespaces delete it while this one's make it.
+  @Test func foldersThatComeAndGo() throws {
+    try withTopology { topology in
+      let other = Portmap(topology.outside, state: topology.folder + "/outside", topology.cleanup)
+      let script = """
+        for round in 1 2 3 4 5 6 7 8 9 10; do
+          "$0" map --no-proxy "$1:80" --to 10.99.0.2 && "$0" unmap "$1" || exit 1
+        done
+        """
+      let users = try (0..<8).map { number in
+        var portmap = number.isMultiple(of: 2) ? topology.portmap : other
+        portmap.state += "-\(number)"
+        return try portmap.namespace.start(
+          ["sh", "-c", script, Tools.portmap, "\(8000 + number)"],
+          environment: ["PORTMAP_STATE_DIR": portmap.state]
+        )
+      }
+      for user in users {
+        let outcome = user.wait(timeout: 60)
+        #expect(outcome.status == 0, "\(outcome)")
+      }
+    }
+  }
 }

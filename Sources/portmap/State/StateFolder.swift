@@ -24,6 +24,9 @@ struct StateFolder {
   /// again, and another file system on /run, a container's for one, gives others.
   let freshTag: String
 
+  /// How often a folder is made that somebody deletes at once.
+  private static let attempts = 100
+
   private var isThere: Bool { descriptor.raw >= 0 }
 
   /// Opens a folder that is there; nil where none is.
@@ -43,11 +46,14 @@ struct StateFolder {
 
   /// Opens a folder, and makes it, and those above it, where it is missing: 0755 for root, 0700 for others.
   static func make(_ place: StatePath) throws(StateError) -> StateFolder {
-    var walk = try FolderWalk(to: place)
-    guard let descriptor = try walk.run(making: true) else {
-      throw StateError(path: place.path, problem: "it was deleted meanwhile")
+    // It may be deleted between the making and the opening, as a folder that holds nothing (AbandonedFolders).
+    for _ in 0..<attempts {
+      var walk = try FolderWalk(to: place)
+      if let descriptor = try walk.run(making: true) {
+        return StateFolder(path: place.path, descriptor: descriptor, freshTag: walk.tag)
+      }
     }
-    return StateFolder(path: place.path, descriptor: descriptor, freshTag: walk.tag)
+    throw StateError(path: place.path, problem: "it is deleted again and again")
   }
 
   /// Opens a file of the folder that must be a regular one of this user's; nil where it is missing.
