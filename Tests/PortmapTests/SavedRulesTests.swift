@@ -179,4 +179,17 @@ import Testing
     let lines = test.mending.isEmpty ? [] : ["*nat"] + test.mending + ["COMMIT"]
     #expect(comparison.repairText.split(separator: "\n").map(String.init) == lines)
   }
+
+  /// The tables that have to be readable: those in which anything should stand, or is to be removed.
+  @Test func tablesThatAreNeeded() throws {
+    var state = State(netnsCookie: 1, bootID: "boot")
+    #expect(ExpectedRules(state).tables(of: .v4).isEmpty)
+    let mapping = try Samples.record("a0000001", "8080:80")
+    let change = RuleChange.adding(mapping.rules, to: [], ChainLayout(tag: ""), serial: 1)
+    state.mappings = [mapping]
+    state.chains = change.chains
+    #expect(ExpectedRules(state).tables(of: .v4) == [.nat])
+    #expect(ExpectedRules(state).tables(of: .v6) == [.filter])
+    #expect(change.tables(of: .v4) == [.nat] && change.tables(of: .v6) == [.filter])
+  }
 }

@@ -33,7 +33,7 @@ struct RuleInspection {
 
   private func compare(_ family: IPAddress.Family) throws -> (RuleComparison, SavedRules) {
     let expected = ExpectedRules(state)
-    let saved = try workspace.firewall().saved(family)
+    let saved = try workspace.firewall().saved(family, needing: expected.tables(of: family))
     let comparison = RuleComparison(
       family,
       chains: expected.chains,
