@@ -299,14 +299,17 @@ import Testing
   }
 
   @Test func bridge() throws {
-    let rules = layout.rules(forBridge: "portmap0", try Samples.subnet("172.16.42.1/24"))
+    let subnet = try Samples.subnet("172.16.42.1/24")
+    let rules = layout.rules(forBridge: "portmap0", subnet)
+    let change = RuleChange.adding(rules, to: [], layout, serial: 1)
     #expect(
-      RuleChange.adding(rules, to: [], layout, serial: 1).installText(.v4) == """
+      change.installText(.v4) == """
         *raw
         :PORTMAP-RAW - [0:0]
         -A PORTMAP-RAW -i lo -m comment --comment "portmap:chain" -j RETURN
         -I PREROUTING 1 -m comment --comment "portmap:chain" -j PORTMAP-RAW
         -A PORTMAP-RAW -d 172.16.42.0/24 ! -i portmap0 -m comment --comment "portmap:bridge" -j DROP
+        -A PORTMAP-RAW ! -s 172.16.42.0/24 -i portmap0 -m addrtype --dst-type LOCAL -m comment --comment "portmap:bridge" -j DROP
         COMMIT
         *nat
         :PORTMAP-POST - [0:0]
@@ -316,8 +319,23 @@ import Testing
         *filter
         :PORTMAP-FWD - [0:0]
         -I FORWARD 1 -m comment --comment "portmap:chain" -j PORTMAP-FWD
+        -I PORTMAP-FWD 1 ! -s 172.16.42.0/24 -i portmap0 ! -o portmap0 -m comment --comment "portmap:bridge" -j DROP
         -A PORTMAP-FWD -i portmap0 -m comment --comment "portmap:bridge" -j ACCEPT
         -A PORTMAP-FWD -o portmap0 -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "portmap:bridge" -j ACCEPT
+        COMMIT
+
+        """
+    )
+    #expect(
+      change.installText(.v6) == """
+        *filter
+        :PORTMAP-IN - [0:0]
+        :PORTMAP-FWD - [0:0]
+        -A PORTMAP-IN -d ::1/128 -i lo -m comment --comment "portmap:chain" -j ACCEPT
+        -I INPUT 1 -m comment --comment "portmap:chain" -j PORTMAP-IN
+        -I FORWARD 1 -m comment --comment "portmap:chain" -j PORTMAP-FWD
+        -I PORTMAP-FWD 1 -i portmap0 ! -o portmap0 -m comment --comment "portmap:bridge" -j DROP
+        -I PORTMAP-IN 1 ! -s fe80::/10 -i portmap0 -m addrtype --dst-type LOCAL -m comment --comment "portmap:bridge" -j DROP
         COMMIT
 
         """

@@ -111,19 +111,35 @@ extension ChainLayout {
     return [Rule(backend.family, input.table, .last, input.name, "\(match) -j ACCEPT")]
   }
 
-  /// What a bridge of portmap's own needs: its guests reach out, and nobody reaches them but through a mapping.
+  /// Returns what a bridge of portmap's own needs: its guests reach out under addresses of its network, and nobody
+  /// reaches them but through a mapping.
+  ///
+  /// Packets between two guests may have any source: they do not leave the bridge, even where they pass through
+  /// iptables on their way (bridge-nf-call-iptables is 1). So a forwarded packet with a forged source is dropped only
+  /// if it leaves by another link. A packet to the host itself, and so to a mapped port, is dropped before DNAT; a guest
+  /// that asks for an address (DHCP, from 0.0.0.0) sends a broadcast and is heard. The bridge has no network of IPv6:
+  /// nothing leaves it, and the host hears its guests from link-local addresses, neighbour discovery included.
   func rules(forBridge name: String, _ subnet: Subnet) -> [Rule] {
-    let family = subnet.address.family
     let network = subnet.networkDescription
-    func rule(_ trunk: Trunk, _ match: String, _ action: String) -> Rule {
+    func rule(
+      _ family: IPAddress.Family,
+      _ trunk: Trunk,
+      _ position: Rule.Position,
+      _ match: String,
+      _ action: String
+    ) -> Rule {
       let place = place(trunk, family)
-      return Rule(family, place.table, .last, place.name, "\(match) \(comment("bridge")) -j \(action)")
+      return Rule(family, place.table, position, place.name, "\(match) \(comment("bridge")) -j \(action)")
     }
     return [
-      rule(.raw, "-d \(network) ! -i \(name)", "DROP"),
-      rule(.post, "-s \(network) ! -o \(name)", "MASQUERADE"),
-      rule(.forward, "-i \(name)", "ACCEPT"),
-      rule(.forward, "-o \(name) -m conntrack --ctstate RELATED,ESTABLISHED", "ACCEPT"),
+      rule(.v4, .raw, .last, "-d \(network) ! -i \(name)", "DROP"),
+      rule(.v4, .raw, .last, "! -s \(network) -i \(name) -m addrtype --dst-type LOCAL", "DROP"),
+      rule(.v4, .post, .last, "-s \(network) ! -o \(name)", "MASQUERADE"),
+      rule(.v4, .forward, .first, "! -s \(network) -i \(name) ! -o \(name)", "DROP"),
+      rule(.v4, .forward, .last, "-i \(name)", "ACCEPT"),
+      rule(.v4, .forward, .last, "-o \(name) -m conntrack --ctstate RELATED,ESTABLISHED", "ACCEPT"),
+      rule(.v6, .forward, .first, "-i \(name) ! -o \(name)", "DROP"),
+      rule(.v6, .input, .first, "! -s fe80::/10 -i \(name) -m addrtype --dst-type LOCAL", "DROP"),
     ]
   }
 
