@@ -53,7 +53,7 @@ enum Readers {
         saved: SavedRules(""),
         Sample.layout
       )
-      _ = comparison.problems
+      _ = comparison.differences
       _ = comparison.repairText
     }
     for record in state.mappings {
@@ -103,7 +103,7 @@ enum Readers {
         saved: saved,
         Sample.layout
       )
-      expect(comparison.problems.isEmpty == comparison.repairText.isEmpty, "a problem that is not mended")
+      expect(comparison.differences.isEmpty == comparison.repairText.isEmpty, "a problem that is not mended")
       for line in comparison.repairText.split(separator: "\n") {
         expect(!line.utf8.contains(0x0D) || text.utf8.contains(0x0D), "a line that was not there")
       }
@@ -133,7 +133,7 @@ enum Readers {
   /// `nft --json list table …`.
   static func nft(_ bytes: [UInt8]) {
     guard let ruleset = NativeRuleset(bytes) else { return }
-    _ = NativeTables.problems(in: ruleset, Sample.traffic)
+    _ = NativeTables.drops(in: ruleset, Sample.traffic)
   }
 
   private static func expect(_ condition: Bool, _ words: String) {

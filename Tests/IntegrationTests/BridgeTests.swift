@@ -152,4 +152,91 @@ import Testing
       try topology.host.expectUnchanged(before)
     }
   }
+
+  /// A guest that sends under an address that is not of the bridge's network reaches nothing but the bridge.
+  @Test(arguments: [true, false])
+  func forgedSourcesDoNotLeave(bridgeNetfilter: Bool) throws {
+    try withServers { topology in
+      try topology.setBridgeNetfilter(bridgeNetfilter)
+      try topology.outside.serveBoth(Address.outside6, "9000", name: "outside")
+      let forger = try Namespace("f", topology.cleanup)
+      let ip = try topology.portmap("alloc", "--netns", forger.name).lines[0]
+      let guest = try topology.mappedGuest()
+      try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.web)
+      try topology.portmap("map", "8086:80/tcp+udp", "--to", Address.web6)
+      let (router, own) = (
+        try topology.host.linkLocalAddress("portmap0"), try forger.linkLocalAddress("eth0")
+      )
+      let (source, source6) = ("203.0.113.9", "2001:db8:9::9")
+      try forger.ip(batch: [
+        "addr add \(source)/32 dev lo", "addr add \(source6)/128 dev lo",
+        "route add ::/0 via \(router) dev eth0",
+      ])
+      // Whoever is asked has a way to answer.
+      try topology.host.ip(batch: [
+        "route add \(source)/32 via \(ip) dev portmap0", "route add \(source6)/128 via \(own) dev portmap0",
+      ])
+      try topology.host.setSysctl("net.ipv6.conf.all.forwarding=1")
+      for transport in Transport.allCases {
+        for (address, port) in [
+          (Address.outside, 9000), (Address.web, 80), (Address.host, 7000), (Address.host, 8080),
+          (Address.host, 8090), (Address.host, 8086),
+        ] {
+          let forged = try forger.ask(transport, address, port, timeout: 0.3, "--bind", source)
+          #expect(forged.verdict == .silent, "\(address) \(port): \(forged)")
+        }
+        for (address, port) in [
+          (Address.outside6, 9000), (Address.web6, 80), (Address.host6, 7000), (Address.host6, 8086),
+          (Address.host6, 8080), (router + "%eth0", 7000),
+        ] {
+          let forged = try forger.ask(transport, address, port, timeout: 0.3, "--bind", source6)
+          #expect(forged.verdict == .silent, "\(address) \(port): \(forged)")
+        }
+        // Under its own addresses it reaches all that it may.
+        #expect(try forger.ask(transport, Address.outside, 9000).peer == Address.host)
+        #expect(try forger.ask(transport, Address.host, 8080).name == "web")
+        #expect(try forger.ask(transport, Address.host, 8090).name == "guest")
+        #expect(try forger.ask(transport, router + "%eth0", 7000).name == "host")
+        #expect(try forger.ask(transport, router + "%eth0", 8080).name == "web")
+      }
+      try topology.expectMapped(guest)
+    }
+  }
+
+  /// What guests say to each other under addresses of their own does not leave the bridge, and nobody's business it is;
+  /// and a guest without an address can ask the host for one.
+  @Test(arguments: [true, false])
+  func trafficOnTheBridge(bridgeNetfilter: Bool) throws {
+    try withTopology { topology in
+      try topology.setBridgeNetfilter(bridgeNetfilter)
+      let guests = [try Namespace("p", topology.cleanup), try Namespace("q", topology.cleanup)]
+      for (number, guest) in guests.enumerated() {
+        try topology.portmap("alloc", "--netns", guest.name)
+        try guest.ip(batch: [
+          "addr add 10.55.0.\(number + 1)/24 dev eth0", "addr add fd00:55::\(number + 1)/64 dev eth0 nodad",
+        ])
+      }
+      try guests[0].serveBoth("10.55.0.1", "80", name: "guest")
+      try guests[0].serveBoth("fd00:55::1", "80", name: "guest")
+      for transport in Transport.allCases {
+        #expect(try guests[1].ask(transport, "10.55.0.1", 80).peer == "10.55.0.2")
+        #expect(try guests[1].ask(transport, "fd00:55::1", 80).peer == "fd00:55::2")
+      }
+      let folder = topology.folder
+      let configuration = [
+        "interface portmap0", "start 172.16.42.100", "end 172.16.42.100", "lease_file \(folder)/leases",
+        "pidfile \(folder)/pid",
+      ].joined(separator: "\n")
+      let start =
+        "cd \"$0\" && touch leases && echo \"$1\" > udhcpd.conf && exec busybox udhcpd -f udhcpd.conf"
+      let server = try topology.host.start(["sh", "-c", start, folder, configuration])
+      try guests[1].ip("addr", "flush", "dev", "eth0")
+      let client = try guests[1].exec(
+        ["busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "10", "-T", "1", "-s", "/bin/true"],
+        status: nil
+      )
+      #expect(client.status == 0 && (client.stdout + client.stderr).contains("172.16.42.100"), "\(client)")
+      server.kill()
+    }
+  }
 }

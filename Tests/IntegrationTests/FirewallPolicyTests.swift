@@ -134,4 +134,93 @@ import Testing
       #expect(try topology.outside.ask(.tcp, ip, 80, timeout: 0.3).isUnanswered)
     }
   }
+
+  /// Bans of established connections, as fail2ban and DOCKER-USER have them, hold for all that is no mapping's: what
+  /// others' rules lead to another guest, what the host itself asks there, what a mapping's guest asks the host.
+  @Test func bansOfOtherToolsStayInForce() throws {
+    try withServers { topology in
+      try topology.other.serveBoth(Address.other6, "80", name: "other")
+      for (tool, host, other) in [
+        ("iptables", Address.host, Address.other), ("ip6tables", Address.host6, "[\(Address.other6)]"),
+      ] {
+        for hook in ["PREROUTING", "OUTPUT"] {
+          for transport in Transport.allCases {
+            let match = ["-d", host, "-p", transport.rawValue, "--dport", "9080"]
+            let target = ["-j", "DNAT", "--to-destination", "\(other):80"]
+            try topology.host.exec([tool, "-t", "nat", "-A", hook] + match + target)
+          }
+        }
+      }
+      try topology.host.setSysctl("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+      // Without a ban all of it gets through, or nothing would be shown by what follows.
+      try topology.expectStrangersConnections(.answered)
+      for tool in ["iptables", "ip6tables"] {
+        for hook in ["INPUT", "FORWARD"] {
+          let ban = ["-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "DROP"]
+          try topology.host.exec([tool, "-A", hook, "!", "-i", "lo"] + ban)
+        }
+      }
+      try topology.mapWeb()
+      try topology.expectForwarded()
+      try topology.expectStrangersConnections(.silent)
+    }
+  }
+
+  /// A router on the way to a backend says that a packet is too big: the client learns of it though nothing but a
+  /// mapping's traffic is let through.
+  @Test func errorsOnTheWayToABackend() throws {
+    try withTopology { topology in
+      try topology.setBridgeNetfilter(false)
+      let inner = try Namespace("i", topology.cleanup)
+      try topology.web.ip(batch: [
+        "link add inner type veth peer name eth0 netns \(inner.name)", "link set inner up",
+        "addr add 10.98.0.1/24 dev inner", "addr add fd00:98::1/64 dev inner nodad",
+      ])
+      try inner.ip(batch: [
+        "link set eth0 up", "addr add 10.98.0.2/24 dev eth0", "addr add fd00:98::2/64 dev eth0 nodad",
+        "route add default via 10.98.0.1", "route add ::/0 via fd00:98::1",
+      ])
+      try topology.web.ip(batch: [
+        "route add 10.98.0.2/32 dev inner mtu 1300", "route add fd00:98::2/128 dev inner mtu 1300",
+      ])
+      try topology.host.ip(batch: [
+        "route add 10.98.0.0/24 via \(Address.web)", "route add fd00:98::/64 via \(Address.web6)",
+      ])
+      try topology.web.setSysctl("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+      try inner.serve(.tcp, "10.98.0.2", "80", name: "inner", mode: "sink")
+      try inner.serve(.tcp, "fd00:98::2", "80", name: "inner", mode: "sink")
+      for tool in ["iptables", "ip6tables"] { try topology.host.exec(tool, "-P", "FORWARD", "DROP") }
+      try topology.portmap("map", "8080:80", "--no-proxy", "--to", "10.98.0.2")
+      try topology.portmap("map", "8086:80", "--no-proxy", "--to", "fd00:98::2")
+      for (address, port) in [(Address.host, 8080), (Address.host6, 8086)] {
+        let answer = try topology.outside.ask(.tcp, address, port, timeout: 3, "--size", "20000")
+        #expect(answer.name == "inner" && answer.text.hasSuffix(" 20000"), "\(answer)")
+      }
+    }
+  }
+}
+
+extension Topology {
+  /// Asks what no mapping leads to: port 9080, which rules of somebody else's lead to `other`, and the host's own 7000.
+  fileprivate func expectStrangersConnections(
+    _ verdict: Answer.Verdict,
+    at location: SourceLocation = #_sourceLocation
+  ) throws {
+    for transport in Transport.allCases {
+      let led = [
+        (outside, Address.host, 9080), (outside, Address.host6, 9080), (host, Address.host, 9080),
+        (host, Address.host6, 9080),
+      ]
+      // The first datagram to the host is one of a new connection, which nobody has banned.
+      let own = transport == .tcp ? [(web, Address.bridge, 7000), (web, Address.bridge6, 7000)] : []
+      for (client, address, port) in led + own {
+        let answer = try client.ask(transport, address, port, timeout: verdict == .answered ? 2 : 0.3)
+        #expect(
+          answer.verdict == verdict,
+          "\(client.name) to \(address) \(port), \(transport): \(answer)",
+          sourceLocation: location
+        )
+      }
+    }
+  }
 }

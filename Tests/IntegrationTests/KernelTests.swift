@@ -63,6 +63,42 @@ import Testing
     }
   }
 
+  /// A kernel without NAT for IPv6, or one that lacks another table: only who needs that table misses it.
+  @Test(arguments: [
+    ("ip6tables", "nat", Address.web), ("ip6tables", "raw", Address.web6), ("iptables", "raw", Address.web),
+  ])
+  func aTableThatNobodyNeeds(tool: String, table: String, backend: String) throws {
+    try withServers { topology in
+      let words = "\(tool): table \(table) is not there"
+      let failing =
+        "case \"$*\" in *'-t \(table)'*) echo '\(words)' >&2; exit 3;; esac; exec \"$real\" \"$@\""
+      let portmap = try topology.portmap(with: ["\(tool)-save": failing])
+      let before = try topology.host.snapshot()
+      try portmap("map", "8080:80/tcp+udp", "9000-9600:9000-9600", "--to", backend)
+      #expect(try portmap("check").stdout.isEmpty)
+      for program in ["iptables", "ip6tables"] { try topology.host.exec(program, "-F", "INPUT") }
+      #expect(try portmap("check", status: 1).stdout.contains(" is missing"))
+      try portmap("repair")
+      #expect(try portmap("check").stdout.isEmpty)
+      // What is gone already is looked for before the rest is removed.
+      for program in ["iptables", "ip6tables"] { try topology.host.exec(program, "-F", "INPUT") }
+      try portmap("unmap", "8080", "8080/udp", "9000-9600")
+      #expect(try topology.host.snapshot() == before)
+    }
+  }
+
+  /// Who has rules in the table is told what the program says.
+  @Test func aTableThatIsNeeded() throws {
+    try withServers { topology in
+      let words = "ip6tables: table nat is not there"
+      let failing = "case \"$*\" in *'-t nat'*) echo '\(words)' >&2; exit 3;; esac; exec \"$real\" \"$@\""
+      let portmap = try topology.portmap(with: ["ip6tables-save": failing])
+      try portmap("map", "8086:80", "--to", Address.web6)
+      #expect(try portmap("check", status: 1).stderr.contains(words))
+      #expect(try portmap("repair", status: 1).stderr.contains(words))
+    }
+  }
+
   @Test func sctpWhereTheKernelHasIt() throws {
     try withTopology { topology in
       let before = try topology.host.snapshot()

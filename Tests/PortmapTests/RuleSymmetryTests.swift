@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import portmap
@@ -35,11 +36,20 @@ import Testing
     /// Whether every rule of the state stands once, and every chain of it is there and no other, its rules in the
     /// order that the state expects.
     func check() {
-      for (place, rules) in ExpectedRules(state).chains {
+      let expected = ExpectedRules(state)
+      for (place, rules) in expected.chains {
         #expect(tables[place.family]?.tables[place.table.rawValue]?[place.name] == rules.map(\.match))
       }
       for family in IPAddress.Family.allCases {
         let saved = tables[family]?.saved
+        let comparison = RuleComparison(
+          family,
+          chains: expected.chains,
+          entries: expected.entries,
+          saved: saved ?? SavedRules(""),
+          ChainLayout(tag: "")
+        )
+        #expect(comparison.differences.isEmpty && comparison.repairText.isEmpty)
         for rule in state.rules where rule.family == family {
           #expect(saved?.count(of: rule) == 1, "\(rule.text)")
         }
@@ -128,6 +138,42 @@ import Testing
     #expect(doubled == untouched)
 
     #expect(removal.present(in: untouched.saved, .v4).isEmpty)
+  }
+
+  /// Rules that an earlier version has made and recorded are no differences, whatever this one would make; its own
+  /// join them, and all of it goes.
+  @Test(arguments: [true, false])
+  func rulesOfAnEarlierVersion(goFirst: Bool) throws {
+    let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .appendingPathComponent("../Fixtures/state-0.1.0/state.json")
+    var coder = StateCoder()
+    var host = Host()
+    let untouched = host.tables
+    host.state = try coder.decode(try Data(contentsOf: file), path: file.path)
+    #expect(host.state.chains.contains { chain in chain.head.contains { $0.match.contains("RELATED") } })
+    for batch in host.state.batches {
+      try host.apply(RuleChange(chains: batch.chains, rules: batch.rules), removing: false)
+    }
+    host.check()
+    let old = host.state.everything
+    var random = SeededGenerator(seed: 9)
+    for number in 20..<28 {
+      var wanted = Wanted(holder: "c0000001")
+      wanted.mappings = [try Samples.mapping(number: number, using: &random)]
+      try host.make(wanted)
+    }
+    host.check()
+    if goFirst {
+      try host.release(old)
+      host.check()
+    }
+    for mapping in host.state.mappings {
+      try host.release(Selection(mappings: [mapping.id]))
+      host.check()
+    }
+    try host.release(host.state.everything, everything: true)
+    #expect(host.state.chains.isEmpty && host.state.rules.isEmpty)
+    #expect(host.tables == untouched)
   }
 
   /// What a plan makes is what undoing it takes away, to the letter.

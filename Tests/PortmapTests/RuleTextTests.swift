@@ -34,14 +34,21 @@ import Testing
     COMMIT
     *filter
     :PORTMAP-IN - [0:0]
+    :PORTMAP-TO - [0:0]
     :PORTMAP-FWD - [0:0]
-    -A PORTMAP-IN -m conntrack --ctstate DNAT -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "portmap:chain" -j ACCEPT
+    :PORTMAP-FROM - [0:0]
+    :PORTMAP-BACKEND-02 - [0:0]
     -A PORTMAP-IN -d 127.0.0.0/8 -i lo -m comment --comment "portmap:chain" -j ACCEPT
     -I INPUT 1 -m comment --comment "portmap:chain" -j PORTMAP-IN
-    -A PORTMAP-FWD -m conntrack --ctstate DNAT -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "portmap:chain" -j ACCEPT
+    -A PORTMAP-FWD -m conntrack --ctstate DNAT --ctdir ORIGINAL -m comment --comment "portmap:chain" -j PORTMAP-TO
     -I FORWARD 1 -m comment --comment "portmap:chain" -j PORTMAP-FWD
-    -A PORTMAP-FWD -d 10.0.0.2/32 -m conntrack --ctstate DNAT -m comment --comment "portmap:backend" -j ACCEPT
-    -A PORTMAP-IN -s 10.0.0.2/32 -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "portmap:backend" -j ACCEPT
+    -A PORTMAP-FWD -m conntrack --ctstate DNAT --ctdir REPLY -m comment --comment "portmap:chain" -j PORTMAP-FROM
+    -A PORTMAP-IN -m conntrack --ctstate DNAT --ctdir REPLY -m comment --comment "portmap:chain" -j PORTMAP-FROM
+    -A PORTMAP-TO -d 0.0.0.2/0.0.0.63 -m comment --comment "portmap:chain" -g PORTMAP-BACKEND-02
+    -I PORTMAP-FROM 1 -s 0.0.0.2/0.0.0.63 -m comment --comment "portmap:chain" -j PORTMAP-BACKEND-02
+    -A PORTMAP-FROM -p icmp -m comment --comment "portmap:chain" -j PORTMAP-BACKEND-02
+    -A PORTMAP-BACKEND-02 -m conntrack --ctreplsrc 10.0.0.2 -m comment --comment "portmap:backend" -j ACCEPT
+    -A PORTMAP-IN -s 10.0.0.2/32 -m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY -m comment --comment "portmap:backend" -j ACCEPT
     COMMIT
 
     """
@@ -50,7 +57,6 @@ import Testing
     :PORTMAP-IN - [0:0]
     :PORTMAP-IN-TCP - [0:0]
     :PORTMAP-IN-TCP-31 - [0:0]
-    -A PORTMAP-IN -m conntrack --ctstate DNAT -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "portmap:chain" -j ACCEPT
     -A PORTMAP-IN -d ::1/128 -i lo -m comment --comment "portmap:chain" -j ACCEPT
     -I INPUT 1 -m comment --comment "portmap:chain" -j PORTMAP-IN
     -A PORTMAP-IN -p tcp -m comment --comment "portmap:chain" -j PORTMAP-IN-TCP
@@ -218,7 +224,7 @@ import Testing
       layout.forwarding(to: try Samples.address("2001:db8::2"), from: try Samples.subnet("2001:db8::1/64"))
         .map(\.text)
         == [
-          "6 filter -A PORTMAP-FWD -d 2001:db8::2/128 -m conntrack --ctstate DNAT -m comment --comment \"portmap:backend\" -j ACCEPT",
+          "6 filter -A PORTMAP-BACKEND-02 -m conntrack --ctreplsrc 2001:db8::2 -m comment --comment \"portmap:backend\" -j ACCEPT",
           "6 nat -A PORTMAP-POST -s 2001:db8::/64 -d 2001:db8::2/128 -m conntrack --ctstate DNAT -m comment --comment \"portmap:backend\" -j MASQUERADE",
         ]
     )
@@ -273,15 +279,37 @@ import Testing
     )
   }
 
-  @Test func bridge() throws {
-    let rules = layout.rules(forBridge: "portmap0", try Samples.subnet("172.16.42.1/24"))
+  /// A chain is found by the last six bits of its backends' addresses, in each family as iptables-save prints it.
+  @Test(arguments: [
+    ("10.0.0.0", "00", "0.0.0.0/0.0.0.63"), ("10.1.2.63", "3F", "0.0.0.63/0.0.0.63"),
+    ("10.1.2.74", "0A", "0.0.0.10/0.0.0.63"), ("fd00::", "00", "::/::3f"), ("fd00::ffff", "3F", "::3f/::3f"),
+  ])
+  func chainOfABackend(_ address: String, _ bits: String, _ block: String) throws {
+    let place = layout.place(ofBackend: try Samples.address(address))
+    #expect(place.name == "PORTMAP-BACKEND-" + bits)
+    let icmp = place.family == .v4 ? "icmp" : "ipv6-icmp"
+    let comment = "-m comment --comment \"portmap:chain\""
     #expect(
-      RuleChange.adding(rules, to: [], layout, serial: 1).installText(.v4) == """
+      layout.chain(at: place).entries.map(\.text) == [
+        "\(place.family.rawValue) filter -A PORTMAP-TO -d \(block) \(comment) -g \(place.name)",
+        "\(place.family.rawValue) filter -I PORTMAP-FROM -s \(block) \(comment) -j \(place.name)",
+        "\(place.family.rawValue) filter -A PORTMAP-FROM -p \(icmp) \(comment) -j \(place.name)",
+      ]
+    )
+  }
+
+  @Test func bridge() throws {
+    let subnet = try Samples.subnet("172.16.42.1/24")
+    let rules = layout.rules(forBridge: "portmap0", subnet)
+    let change = RuleChange.adding(rules, to: [], layout, serial: 1)
+    #expect(
+      change.installText(.v4) == """
         *raw
         :PORTMAP-RAW - [0:0]
         -A PORTMAP-RAW -i lo -m comment --comment "portmap:chain" -j RETURN
         -I PREROUTING 1 -m comment --comment "portmap:chain" -j PORTMAP-RAW
         -A PORTMAP-RAW -d 172.16.42.0/24 ! -i portmap0 -m comment --comment "portmap:bridge" -j DROP
+        -A PORTMAP-RAW ! -s 172.16.42.0/24 -i portmap0 -m addrtype --dst-type LOCAL -m comment --comment "portmap:bridge" -j DROP
         COMMIT
         *nat
         :PORTMAP-POST - [0:0]
@@ -290,10 +318,24 @@ import Testing
         COMMIT
         *filter
         :PORTMAP-FWD - [0:0]
-        -A PORTMAP-FWD -m conntrack --ctstate DNAT -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "portmap:chain" -j ACCEPT
         -I FORWARD 1 -m comment --comment "portmap:chain" -j PORTMAP-FWD
+        -I PORTMAP-FWD 1 ! -s 172.16.42.0/24 -i portmap0 ! -o portmap0 -m comment --comment "portmap:bridge" -j DROP
         -A PORTMAP-FWD -i portmap0 -m comment --comment "portmap:bridge" -j ACCEPT
         -A PORTMAP-FWD -o portmap0 -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "portmap:bridge" -j ACCEPT
+        COMMIT
+
+        """
+    )
+    #expect(
+      change.installText(.v6) == """
+        *filter
+        :PORTMAP-IN - [0:0]
+        :PORTMAP-FWD - [0:0]
+        -A PORTMAP-IN -d ::1/128 -i lo -m comment --comment "portmap:chain" -j ACCEPT
+        -I INPUT 1 -m comment --comment "portmap:chain" -j PORTMAP-IN
+        -I FORWARD 1 -m comment --comment "portmap:chain" -j PORTMAP-FWD
+        -I PORTMAP-FWD 1 -i portmap0 ! -o portmap0 -m comment --comment "portmap:bridge" -j DROP
+        -I PORTMAP-IN 1 ! -s fe80::/10 -i portmap0 -m addrtype --dst-type LOCAL -m comment --comment "portmap:bridge" -j DROP
         COMMIT
 
         """
@@ -310,7 +352,10 @@ import Testing
           + " \"portmap-3fa9c1:a0000001\" -j DNAT --to-destination 10.0.0.2:80"
       ]
     )
-    for name in ["PORTMAP", "PORTMAP-TCP", "PORTMAP-TCP-31", "PORTMAP-IN-UDP-0", "PORTMAP-POST"] {
+    for name in [
+      "PORTMAP", "PORTMAP-TCP", "PORTMAP-TCP-31", "PORTMAP-IN-UDP-0", "PORTMAP-POST", "PORTMAP-FROM",
+      "PORTMAP-BACKEND-02",
+    ] {
       #expect(layout.owns(chain: name) && !tagged.owns(chain: name), "\(name)")
     }
     for name in ["PORTMAP-3fa9c1", "PORTMAP-3fa9c1-TCP-31"] {
@@ -330,6 +375,8 @@ import Testing
         #expect(ChainLayout(tag: "3fa9c1").place(trunk, .v6, transport, ports).place.name.utf8.count <= 28)
       }
     }
+    let backend = ChainLayout(tag: "3fa9c1").place(ofBackend: .loopbackV6)
+    #expect(backend.name.utf8.count <= 28)
   }
 }
 

@@ -70,3 +70,126 @@ import Testing
     #expect(junk.chains.values.allSatisfy { $0.isEmpty })
   }
 }
+
+/// What is wrong with the rules that are there, and the text that mends it.
+@Suite struct RuleComparisonTests {
+  private static let place = ChainPlace(family: .v4, table: .nat, name: "PORTMAP")
+  private static let hook = ChainPlace(family: .v4, table: .nat, name: "PREROUTING")
+  private static let rules = ["-p tcp -j PORTMAP-TCP", "-p udp -j PORTMAP-UDP"]
+
+  struct Case: CustomTestStringConvertible, Sendable {
+    let testDescription: String
+    /// The table as iptables-save prints it.
+    let there: [String]
+    let differences: [RuleDifference]
+    let words: [String]
+    let mending: [String]
+
+    init(
+      _ words: String...,
+      there: [String],
+      _ differences: [(ChainPlace, RuleDifference.Kind)],
+      mending: [String]
+    ) {
+      testDescription = words.joined(separator: "; ")
+      self.there = there
+      self.differences = differences.map { RuleDifference(place: $0.0, kind: $0.1) }
+      self.words = words
+      self.mending = mending
+    }
+  }
+
+  private static let jump = "-A PREROUTING -m comment --comment \"portmap:chain\" -j PORTMAP"
+  private static let chain = [":PREROUTING ACCEPT [0:0]", ":PORTMAP - [0:0]"]
+  private static let lines = rules.map { "-A PORTMAP \($0)" }
+  private static let anew = [":PORTMAP - [0:0]"] + lines
+
+  private static let cases = [
+    Case(there: chain + [jump] + lines, [], mending: []),
+    Case(
+      "iptables nat PORTMAP: the chain is missing",
+      there: [":PREROUTING ACCEPT [0:0]", jump],
+      [(place, .chainMissing)],
+      mending: anew
+    ),
+    Case(
+      "iptables nat PORTMAP: the rule '-p udp -j PORTMAP-UDP' is missing",
+      there: chain + [jump, lines[0]],
+      [(place, .ruleMissing(rules[1]))],
+      mending: anew
+    ),
+    Case(
+      "iptables nat PORTMAP: the rule '-p tcp -j PORTMAP-TCP' is there more than once",
+      there: chain + [jump] + lines + [lines[0]],
+      [(place, .ruleDuplicated(rules[0]))],
+      mending: anew
+    ),
+    Case(
+      "iptables nat PORTMAP: the rule '-j RETURN' belongs to no mapping",
+      there: chain + [jump] + lines + ["-A PORTMAP -j RETURN"],
+      [(place, .ruleSurplus("-j RETURN"))],
+      mending: anew
+    ),
+    Case(
+      "iptables nat PORTMAP: the rules are not in their order",
+      there: chain + [jump] + lines.reversed(),
+      [(place, .wrongOrder)],
+      mending: anew
+    ),
+    Case(
+      "iptables nat PREROUTING: the jump to PORTMAP is missing",
+      there: chain + lines,
+      [(hook, .jumpMissing(to: "PORTMAP"))],
+      mending: ["-I PREROUTING 1" + jump.dropFirst("-A PREROUTING".count)]
+    ),
+    Case(
+      "iptables nat PREROUTING: the jump to PORTMAP is there more than once",
+      there: chain + [jump, jump] + lines,
+      [(hook, .jumpDuplicated(to: "PORTMAP"))],
+      mending: ["-D" + jump.dropFirst(2)]
+    ),
+    Case(
+      "iptables nat PORTMAP-OLD: the chain belongs to no mapping",
+      there: chain + [":PORTMAP-OLD - [0:0]", jump] + lines,
+      [(ChainPlace(family: .v4, table: .nat, name: "PORTMAP-OLD"), .chainSurplus)],
+      mending: ["-F PORTMAP-OLD", "-X PORTMAP-OLD"]
+    ),
+    Case(
+      "iptables nat PREROUTING: the rule '-m comment --comment portmap:a0000001 -j ACCEPT' belongs to no mapping",
+      there: chain + [jump, "-A PREROUTING -m comment --comment \"portmap:a0000001\" -j ACCEPT"] + lines,
+      [(hook, .ruleSurplus("-m comment --comment portmap:a0000001 -j ACCEPT"))],
+      mending: ["-D PREROUTING -m comment --comment portmap:a0000001 -j ACCEPT"]
+    ),
+  ]
+
+  @Test(arguments: cases)
+  func difference(_ test: Case) throws {
+    let entry = try #require(
+      Rule(text: "4 nat -I PREROUTING -m comment --comment \"portmap:chain\" -j PORTMAP")
+    )
+    let comparison = RuleComparison(
+      .v4,
+      chains: [Self.place: Self.rules.map { Rule(.v4, .nat, .last, "PORTMAP", $0) }],
+      entries: [entry],
+      saved: SavedRules((["*nat"] + test.there + ["COMMIT", ""]).joined(separator: "\n")),
+      ChainLayout(tag: "")
+    )
+    #expect(comparison.differences == test.differences)
+    #expect(comparison.differences.map(\.description) == test.words)
+    let lines = test.mending.isEmpty ? [] : ["*nat"] + test.mending + ["COMMIT"]
+    #expect(comparison.repairText.split(separator: "\n").map(String.init) == lines)
+  }
+
+  /// The tables that have to be readable: those in which anything should stand, or is to be removed.
+  @Test func tablesThatAreNeeded() throws {
+    var state = State(netnsCookie: 1, bootID: "boot")
+    #expect(ExpectedRules(state).tables(of: .v4).isEmpty)
+    let mapping = try Samples.record("a0000001", "8080:80")
+    let change = RuleChange.adding(mapping.rules, to: [], ChainLayout(tag: ""), serial: 1)
+    state.mappings = [mapping]
+    state.chains = change.chains
+    #expect(ExpectedRules(state).tables(of: .v4) == [.nat])
+    #expect(ExpectedRules(state).tables(of: .v6) == [.filter])
+    #expect(change.tables(of: .v4) == [.nat] && change.tables(of: .v6) == [.filter])
+  }
+}

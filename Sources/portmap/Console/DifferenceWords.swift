@@ -7,7 +7,8 @@ extension Difference: CustomStringConvertible {
   var subject: String {
     switch self {
     case .commandDied: "state"
-    case .removalUnfinished(let mapping), .foreignRule(let mapping, _): "\(mapping)"
+    case .removalUnfinished(let mapping): "\(mapping)"
+    case .foreignRule(let rule): rule.subject
     case .removalWaits: "removal"
     case .processDead(let record, let holdings), .processSilent(let record, let holdings):
       holdings.isEmpty ? "background process \(record.process.pid)" : Self.list(holdings)
@@ -24,7 +25,8 @@ extension Difference: CustomStringConvertible {
     case .linkUnknown(let link): "link \(link)"
     case .forwardingOff(let family): Forwarding.name(family)
     case .firewallVariant: "iptables"
-    case .rules(_, let problem), .nativeChain(let problem): problem.subject
+    case .rules(let difference): difference.subject
+    case .nativeChain(let drop): drop.subject
     case .hairpinOff(let backend, _): "\(backend)"
     }
   }
@@ -55,8 +57,9 @@ extension Difference: CustomStringConvertible {
     case .linkUnknown: "it belongs to no address or bridge"
     case .forwardingOff: "it is off, so nothing is forwarded to backends"
     case .firewallVariant(let recorded, let now): "it is (\(now)), but the rules were made with (\(recorded))"
-    case .rules(_, let problem), .nativeChain(let problem): problem.problem
-    case .foreignRule(_, let rule): "a rule of somebody else's comes first: \(rule)"
+    case .rules(let difference): difference.problem
+    case .nativeChain(let drop): drop.problem
+    case .foreignRule(let rule): rule.problem
     case .hairpinOff(_, let port):
       "it cannot reach its own mapped ports: \(port) has no hairpin mode"
         + " (ip link set \(port) type bridge_slave hairpin on)"
@@ -77,8 +80,8 @@ extension Difference {
       selection.mappings.contains(holding.id) || selection.reservations.contains(holding.id)
     }
     switch self {
-    case .removalUnfinished(let mapping), .foreignRule(let mapping, _):
-      return selection.mappings.contains(mapping.id)
+    case .removalUnfinished(let mapping): return selection.mappings.contains(mapping.id)
+    case .foreignRule(let rule): return selection.mappings.contains(rule.mapping.id)
     case .processDead(_, let holdings), .processSilent(_, let holdings):
       return holdings.contains(where: names)
     case .portTaken(let holding, _, _), .notHeld(let holding, _), .socketAltered(let holding, _, _):

@@ -1,6 +1,6 @@
-/// Which chains come and go with rules.
+/// Finds out which chains come and go with rules.
 extension RuleChange {
-  /// What has to be added so that `rules` stand, given the chains that are there already.
+  /// Returns what has to be added so that `rules` stand, given the chains that are there already.
   static func adding(_ rules: [Rule], to chains: [Chain], _ layout: ChainLayout, serial: Int) -> RuleChange {
     var known = Set(chains.map(\.place))
     var change = RuleChange(rules: rules)
@@ -16,7 +16,7 @@ extension RuleChange {
     return change
   }
 
-  /// What goes when `rules` go: the chains too in which none of the `remaining` rules stands.
+  /// Returns what goes when `rules` go: also the chains in which none of the `remaining` rules stands.
   static func removing(_ rules: [Rule], from chains: [Chain], remaining: [Rule]) -> RuleChange {
     var change = RuleChange(rules: rules)
     var left = Dictionary(chains.map { ($0.place, $0) }) { first, _ in first }

@@ -1,37 +1,38 @@
 import CLinux
 import Glibc
 
-/// Runs iptables-restore and iptables-save, and their IPv6 twins.
+/// The kernel's rules, by way of iptables-restore and iptables-save and their IPv6 twins.
 ///
-/// Each gets the namespace's lock as its standard input: the lock is free only when it has ended too, even where
-/// portmap was killed while it ran. The rules are in a file in memory that it opens through /proc; with portmap gone
-/// that file is gone, and nothing happens.
+/// Each program gets the namespace's lock as its standard input: the lock is free only when the program has ended too,
+/// even where portmap was killed while it ran. The rules are in a file in memory that the program opens through /proc;
+/// with portmap gone that file is gone, and nothing happens.
 struct Firewall {
   let runner: ProgramRunner
   let lock: Descriptor?
 
-  /// Which iptables: `legacy-` or `nft-`, or whichever `iptables` is.
-  private var kind = ""
+  /// The part of the programs' names that tells the variant: `legacy-` or `nft-`, or nothing for whichever `iptables`
+  /// is.
+  private var variantWord = ""
 
   init(runner: ProgramRunner, lock: Descriptor?) {
     self.runner = runner
     self.lock = lock
   }
 
-  /// The same with one kind of iptables, whichever `iptables` is.
+  /// Returns the firewall that one variant of iptables sees, whichever `iptables` is.
   func of(variant: String) -> Firewall {
     var firewall = self
-    firewall.kind = variant == "legacy" ? "legacy-" : "nft-"
+    firewall.variantWord = variant == "legacy" ? "legacy-" : "nft-"
     return firewall
   }
 
   private func program(_ family: IPAddress.Family, _ verb: String) -> String {
-    (family == .v4 ? "iptables-" : "ip6tables-") + kind + verb
+    (family == .v4 ? "iptables-" : "ip6tables-") + variantWord + verb
   }
 
   static let restoreOptions = ["--wait", "--noflush"]
 
-  /// Whether rules can be made for a family at all: the kernel knows it and the programs are there. IPv4 always
+  /// Tells whether rules can be made for a family at all: the kernel knows it and the programs are there. IPv4 always
   /// counts; what it lacks is an error when it is used.
   func serves(_ family: IPAddress.Family) -> Bool {
     family == .v4
@@ -42,8 +43,8 @@ struct Firewall {
   /// Whether there is an iptables at all.
   var isInstalled: Bool { runner.has(program(.v4, "restore")) && runner.has(program(.v4, "save")) }
 
-  /// `nf_tables` or `legacy`: what `iptables` means here. From the program behind the links where its name says so,
-  /// otherwise as it says itself.
+  /// Returns the variant that `iptables` is here, `nf_tables` or `legacy`: by the name of the program behind the links
+  /// where it says so, otherwise by what that program says itself.
   func variant() throws -> String {
     let program = program(.v4, "restore")
     if let path = runner.path(of: program), let real = realpath(path, nil) {
@@ -60,7 +61,7 @@ struct Firewall {
     try restore(change.families.map { ($0, change.installText($0)) }).forEach { _ = try $0.get() }
   }
 
-  /// Takes everything of a change away, as far as it exists. All families are tried.
+  /// Takes everything of a change away, as far as it exists. It tries all families.
   ///
   /// - Returns: The families for which that failed, with the reasons.
   func remove(_ change: RuleChange) -> [(family: IPAddress.Family, error: any Error)] {
@@ -71,8 +72,8 @@ struct Firewall {
         do {
           _ = try result.get()
         } catch ProgramError.failed {
-          // Something is gone already, or there twice: look, and take away what is there.
-          let part = change.present(in: try saved(family), family)
+          // Something is gone already, or there twice: only what is there can be taken away.
+          let part = change.present(in: try saved(family, needing: change.tables(of: family)), family)
           if !part.isEmpty { try restore(family, part.removeText(family)) }
         }
       } catch {
@@ -82,28 +83,34 @@ struct Firewall {
     return failures
   }
 
-  /// What a family's tables hold, those that portmap uses.
-  func saved(_ family: IPAddress.Family) throws -> SavedRules {
+  /// Reads a family's tables, those that portmap uses.
+  ///
+  /// - Parameter needed: The tables in which something of portmap's should stand. Any other that cannot be read counts
+  ///   as empty: not every kernel has them all.
+  func saved(_ family: IPAddress.Family, needing needed: Set<Rule.Table>) throws -> SavedRules {
     var text = ""
     for table in Rule.Table.allCases {
-      text += try runner.run(program(family, "save"), ["-t", table.rawValue], input: lock)
-        .text
+      do {
+        text += try runner.run(program(family, "save"), ["-t", table.rawValue], input: lock).text
+      } catch ProgramError.failed where !needed.contains(table) {
+        continue
+      }
     }
     return SavedRules(text)
   }
 
-  /// The command for `restore` as a person could paste it.
+  /// Returns the command for `restore` as a person could paste it.
   func shown(_ family: IPAddress.Family, _ text: String) -> String {
     ProgramRunner.shown(program(family, "restore"), Self.restoreOptions, text)
   }
 
-  /// Hands text to iptables-restore; nothing happens without any.
+  /// Hands text to iptables-restore, if there is any.
   func restore(_ family: IPAddress.Family, _ text: String) throws {
     guard !text.isEmpty else { return }
     try runner.run(program(family, "restore"), Self.restoreOptions, text: text, input: lock)
   }
 
-  /// The same for both families side by side: a deletion spends its time waiting in the kernel.
+  /// Hands each family's text to its iptables-restore, side by side: a deletion spends its time waiting in the kernel.
   private func restore(_ texts: [(IPAddress.Family, String)]) -> [Result<ProgramResult, any Error>] {
     let started = texts.map { family, text in
       let name = program(family, "restore")

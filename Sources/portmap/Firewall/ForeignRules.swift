@@ -1,13 +1,26 @@
-/// Rules of others that get at a mapping's packets before portmap's do.
+/// A rule of somebody else's that takes a mapping's packets before portmap's rules see them.
+struct ForeignRule: Equatable, Sendable {
+  let mapping: Mapping
+  /// The chain that it stands in, of the nat table.
+  let chain: String
+  /// The rule as iptables-save prints it, without its chain.
+  let text: String
+
+  var subject: String { "\(mapping)" }
+  var problem: String { "a rule of somebody else's comes first: \(chain): \(text)" }
+}
+
+/// A search for rules of others that get at a mapping's packets before portmap's do.
 ///
-/// Understood are protocol, destination address, --dport and multiport's --dports, chains within chains, and the
+/// It understands protocol, destination address, --dport and multiport's --dports, chains within chains, and the
 /// actions DNAT, REDIRECT, ACCEPT and RETURN. A rule with any other condition is taken to apply: it may.
 struct ForeignRules {
   let saved: SavedRules
   let layout: ChainLayout
 
-  /// The rules of a hook of the nat table that stand before the jump to `chain` and take a mapping's port.
-  func taking(_ mapping: Mapping, hook: String, before chain: String) -> [String] {
+  /// Finds the rules of a built-in chain of the nat table that stand before the jump to `chain` and take a mapping's
+  /// port.
+  func taking(_ mapping: Mapping, hook: String, before chain: String) -> [ForeignRule] {
     var seen: Set<String> = []
     return taking(mapping, chain: hook, until: chain, &seen)
   }
@@ -15,18 +28,19 @@ struct ForeignRules {
   /// - Parameter seen: The chains that were gone through. Many jumps may lead to one chain, and what is read need not
   ///   come from the kernel, which has no loops.
   private func taking(_ mapping: Mapping, chain: String, until stop: String, _ seen: inout Set<String>)
-    -> [String]
+    -> [ForeignRule]
   {
     let isHook = seen.isEmpty
     guard seen.insert(chain).inserted, let rules = saved.rules(.nat, chain) else { return [] }
-    var found: [String] = []
+    var found: [ForeignRule] = []
     for words in rules {
+      let rule = ForeignRule(mapping: mapping, chain: chain, text: SavedRules.text(words))
       let action = value(of: ["-j", "-g"], in: words) ?? ""
       if action == stop { break }
       guard applies(words, to: mapping) else { continue }
       switch action {
-      case "DNAT", "REDIRECT", "ACCEPT": found.append("\(chain): \(words.joined(separator: " "))")
-      case "RETURN": if isHook { found.append("\(chain): \(words.joined(separator: " "))") }
+      case "DNAT", "REDIRECT", "ACCEPT": found.append(rule)
+      case "RETURN": if isHook { found.append(rule) }
       default:
         if !layout.owns(chain: action) { found += taking(mapping, chain: action, until: stop, &seen) }
       }
@@ -34,7 +48,7 @@ struct ForeignRules {
     return found
   }
 
-  /// Whether packets to the mapping's ports can match the conditions of a rule; one that names no port is not meant.
+  /// Tells whether packets to the mapping's ports can match the conditions of a rule; one that names no port is not meant.
   private func applies(_ words: [String], to mapping: Mapping) -> Bool {
     if let transport = value(of: ["-p"], in: words), transport != mapping.transport.rawValue,
       transport != "all"

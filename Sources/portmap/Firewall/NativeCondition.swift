@@ -1,4 +1,4 @@
-/// What is known of a rule's condition.
+/// The truth of a rule's condition, as far as it is known.
 enum Truth {
   case unmet
   case unknown
@@ -11,7 +11,7 @@ enum Truth {
   case leaving
 }
 
-/// Whether traffic meets the conditions of a native table's rules.
+/// Tells whether traffic meets the conditions of a native table's rules.
 struct NativeCondition {
   let ruleset: NativeRuleset
   let table: NativeRuleset.TableName
@@ -29,7 +29,7 @@ struct NativeCondition {
     }
   }
 
-  /// Whether the packet has the field at all: a rule about `tcp dport` is about no datagram, whatever it compares.
+  /// Tells whether the packet has the field at all: a rule about `tcp dport` is about no datagram, whatever it compares.
   private func isThere(_ left: JSON) -> Bool {
     switch left["payload"]?["protocol"]?.text {
     case nil, "th": true
@@ -65,7 +65,7 @@ struct NativeCondition {
     }
   }
 
-  /// What comes from outside does not come from `lo`; from which interface it does, nobody knows.
+  /// Compares the interface that the traffic comes in by: not `lo` for what comes from outside, and otherwise unknown.
   private func interface(_ values: [JSON]) -> Truth {
     guard let interface = traffic.interface else {
       return values.compactMap(\.text) == ["lo"] ? .unmet : .unknown
@@ -73,7 +73,7 @@ struct NativeCondition {
     return Self.names(interface, values) ? .named : .unmet
   }
 
-  /// Whether one of the values is an interface's name, or the beginning of it with an asterisk.
+  /// Tells whether one of the values is an interface's name, or the beginning of it with an asterisk.
   private static func names(_ interface: String, _ values: [JSON]) -> Bool {
     values.compactMap(\.text).contains {
       $0.hasSuffix("*") ? interface.hasPrefix($0.dropLast()) : interface == $0
@@ -95,7 +95,7 @@ struct NativeCondition {
     return PortRange(first: port(low), last: port(high))
   }
 
-  /// The nearest port number, whatever the number.
+  /// Returns the port number that is nearest to a number.
   private static func port(_ number: Double) -> UInt16 { UInt16(max(0, min(number, Double(UInt16.max)))) }
 
   private static func contains(_ value: JSON, _ address: IPAddress) -> Bool {

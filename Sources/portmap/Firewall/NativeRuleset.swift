@@ -1,6 +1,6 @@
 import Foundation
 
-/// What `nft --json list …` prints, as far as it decides about packets.
+/// A ruleset as `nft --json list …` prints it, as far as it decides about packets.
 struct NativeRuleset {
   struct TableName: Hashable {
     let family: String
@@ -17,7 +17,7 @@ struct NativeRuleset {
 
     var tableName: TableName { TableName(family: family, name: table) }
 
-    /// Whether it is iptables' own, where portmap's rules come first.
+    /// Whether the chain is one of iptables' own, where portmap's rules come first.
     fileprivate var isOfIPTables: Bool {
       family != "inet" && ["raw", "mangle", "nat", "filter", "security"].contains(table)
         && ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"].contains(name)
@@ -31,7 +31,7 @@ struct NativeRuleset {
   /// The elements of named sets and maps, by table and name.
   private let sets: [TableName: [String: JSON]]
 
-  /// Nil unless it is such a document.
+  /// Reads the output of `nft`; nil for anything else.
   init?(_ output: [UInt8]) {
     guard let document = try? JSONDecoder().decode(JSON.self, from: Data(output)),
       let items = document["nftables"]?.elements
@@ -68,8 +68,8 @@ struct NativeRuleset {
 
   func rules(_ table: TableName, _ chain: String) -> [[JSON]] { rules[table]?[chain] ?? [] }
 
-  /// The values that a right-hand side or a map stands for: one, those of a set, or of a set by name; nil for the name
-  /// of one that is not there.
+  /// Returns the values that a right-hand side or a map stands for: one, those of a set, or of a set by name; nil for
+  /// the name of a set that is not there.
   func values(_ side: JSON, _ table: TableName) -> [JSON]? {
     if let name = side.text, name.hasPrefix("@") {
       return sets[table]?[String(name.dropFirst())]?.elements.map { $0["elem"]?["val"] ?? $0 }
@@ -105,7 +105,7 @@ indirect enum JSON: Decodable {
     if case .object(let members) = self { members[key] } else { nil }
   }
 
-  /// Those of an array; any other value is its own only one.
+  /// The elements of an array; any other value is its own only element.
   var elements: [JSON] {
     if case .array(let values) = self { values } else { [self] }
   }

@@ -1,15 +1,31 @@
-/// nftables' own tables, whose verdict to drop no ACCEPT of iptables overrides: which of their base chains would drop
-/// what portmap depends on.
+/// A base chain of a native nftables table that would drop what portmap depends on.
+struct NativeDrop: Equatable, Sendable {
+  /// The chain's table, with the family: `inet filter`.
+  let table: String
+  let chain: String
+  let kind: NativeTraffic.Kind
+  /// The mappings or bridges whose packets it would drop, all of one kind.
+  let traffic: [NativeTraffic.Subject]
+
+  var subject: String { "nftables \(table) \(chain)" }
+
+  var problem: String {
+    let rest = traffic.count > 3 ? " and \(traffic.count - 3) more" : ""
+    return "it drops \(kind.rawValue) \(traffic.prefix(3).map { "\($0)" }.joined(separator: ", "))\(rest)"
+  }
+}
+
+/// A search through nftables' own tables, whose verdict to drop no ACCEPT of iptables overrides.
 struct NativeTables {
   let runner: ProgramRunner
   /// The interface that leads to an address next door.
   let link: (IPAddress) -> String?
 
-  /// As far as `nft` is there to ask. Tables are read one by one: those of iptables hold all the mappings' rules, and
-  /// are not worth reading.
+  /// Finds the chains that drop what portmap depends on, as far as `nft` is there to ask. Tables are read one by one:
+  /// those of iptables hold all the mappings' rules, and are not worth reading.
   ///
   /// - Parameter bridges: portmap's own, whose guests reach out.
-  func problems(_ mappings: [Mapping], bridges: [(name: String, subnet: Subnet)]) -> [Problem] {
+  func drops(_ mappings: [Mapping], bridges: [(name: String, subnet: Subnet)]) -> [NativeDrop] {
     guard runner.has("nft") else { return [] }
     let traffic = NativeTraffic.all(mappings, bridges: bridges, link: link)
     guard !traffic.isEmpty, let chains = read(["chains"]) else { return [] }
@@ -17,7 +33,7 @@ struct NativeTables {
       ($0.name, $0.family) < ($1.name, $1.family)
     }
     return tables.flatMap { table in
-      read(["table", table.family, table.name]).map { Self.problems(in: $0, traffic) } ?? []
+      read(["table", table.family, table.name]).map { Self.drops(in: $0, traffic) } ?? []
     }
   }
 
@@ -25,33 +41,34 @@ struct NativeTables {
     (try? runner.run("nft", ["--json", "list"] + what)).flatMap { NativeRuleset($0.stdout) }
   }
 
-  /// One problem a chain and kind of traffic.
-  static func problems(in ruleset: NativeRuleset, _ traffic: [NativeTraffic]) -> [Problem] {
-    ruleset.baseChains.flatMap { chain -> [Problem] in
+  /// Finds one drop a chain and kind of traffic.
+  static func drops(in ruleset: NativeRuleset, _ traffic: [NativeTraffic]) -> [NativeDrop] {
+    ruleset.baseChains.flatMap { chain -> [NativeDrop] in
       let dropped = traffic.filter { traffic in
         var walk = NativeWalk(traffic, ruleset, chain.tableName)
         return traffic.passes(chain) && walk.isDropped(in: chain)
       }
       return NativeTraffic.Kind.allCases.compactMap { kind in
-        var subjects: [String] = []
+        var subjects: [NativeTraffic.Subject] = []
         // A mapping's two families follow each other.
         for packets in dropped where packets.kind == kind && packets.subject != subjects.last {
           subjects.append(packets.subject)
         }
         guard !subjects.isEmpty else { return nil }
-        let rest = subjects.count > 3 ? " and \(subjects.count - 3) more" : ""
-        return Problem(
-          subject: "nftables \(chain.family) \(chain.table) \(chain.name)",
-          problem: "it drops \(kind.rawValue) \(subjects.prefix(3).joined(separator: ", "))\(rest)"
+        return NativeDrop(
+          table: "\(chain.family) \(chain.table)",
+          chain: chain.name,
+          kind: kind,
+          traffic: subjects
         )
       }
     }
   }
 }
 
-/// What is known of the packets of a mapping, or of a bridge's guests, when a connection begins.
+/// The packets of a mapping, or of a bridge's guests, that begin a connection, as far as they are known.
 struct NativeTraffic {
-  enum Kind: String, CaseIterable {
+  enum Kind: String, CaseIterable, Sendable {
     case arriving = "what comes in for"
     case forwarded = "what is forwarded for"
     case proxied = "what comes in to the proxy of"
@@ -59,19 +76,31 @@ struct NativeTraffic {
     case outgoing = "what goes out from the guests of"
   }
 
+  /// The owner of the packets.
+  enum Subject: Equatable, Sendable, CustomStringConvertible {
+    case mapping(Mapping)
+    case bridge(String)
+
+    var description: String {
+      switch self {
+      case .mapping(let mapping): "\(mapping)"
+      case .bridge(let name): name
+      }
+    }
+  }
+
   let kind: Kind
-  /// The mapping or the bridge.
-  let subject: String
+  let subject: Subject
   let family: IPAddress.Family
-  /// Nil where it may be any, as with the next ones.
+  /// The protocol; like all that follows it is nil where it may be any.
   var transport: Transport?
-  /// The destination's.
+  /// The destination's ports.
   var ports: PortRange?
   var destination: IPAddress?
   var source: Subnet?
-  /// Where it comes in; somewhere outside when nil.
+  /// The interface that the packets come in by; one to the outside when nil.
   var interface: String?
-  /// Where it leaves.
+  /// The interface that the packets leave by.
   var outgoing: String?
 
   /// Whether the destination is the one that a DNAT rule has put there.
@@ -86,7 +115,7 @@ struct NativeTraffic {
       + bridges.map { bridge in
         NativeTraffic(
           kind: .outgoing,
-          subject: bridge.name,
+          subject: .bridge(bridge.name),
           family: bridge.subnet.address.family,
           source: bridge.subnet,
           interface: bridge.name
@@ -99,7 +128,7 @@ struct NativeTraffic {
       let isForwarded = kind == .forwarded
       return NativeTraffic(
         kind: kind,
-        subject: "\(mapping)",
+        subject: .mapping(mapping),
         family: family,
         transport: mapping.transport,
         ports: isForwarded ? mapping.backendPorts : mapping.hostPorts,
@@ -123,7 +152,7 @@ struct NativeTraffic {
       + proxied.map { traffic(.proxied, $0) } + mapping.hostIP.families.compactMap(own)
   }
 
-  /// Whether these packets come through a base chain, as they are described here.
+  /// Tells whether these packets come through a base chain, as they are described here.
   func passes(_ chain: NativeRuleset.Chain) -> Bool {
     guard chain.family == "inet" || chain.family == (family == .v4 ? "ip" : "ip6") else { return false }
     switch chain.hook {

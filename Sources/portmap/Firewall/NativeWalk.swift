@@ -1,4 +1,4 @@
-/// Follows packets of which only some is known through a base chain of one native table.
+/// A walk of packets, of which only some is known, through a base chain of one native table.
 ///
 /// Each condition of a rule is met, not met, unknown, or met by what names the traffic: its port, its address, its
 /// bridge, its having been translated. A rule with an unknown condition counts when another one names the traffic
@@ -42,7 +42,7 @@ struct NativeWalk {
     return verdict.map { $0 == .drop } ?? (chain.policy == "drop")
   }
 
-  /// Nil where the end of the chain is reached.
+  /// Returns the verdict of a chain; nil where its end is reached.
   ///
   /// - Parameter needsName: Whether just rules that name the traffic count.
   private mutating func verdict(in chain: String, needsName: Bool) -> Verdict? {
@@ -80,7 +80,7 @@ struct NativeWalk {
     return nil
   }
 
-  /// What a rule does, and under which conditions: more than one thing where it looks its verdict up.
+  /// Returns what a rule does, and under which conditions: more than one thing where it looks its verdict up.
   private func branches(of rule: [JSON]) -> [(Action, [Truth])] {
     let match = NativeCondition(ruleset: ruleset, table: table, traffic: traffic)
     var conditions: [Truth] = []

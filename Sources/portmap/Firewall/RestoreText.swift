@@ -1,6 +1,11 @@
-/// The text that makes iptables-restore add or take away rules.
+/// Writes the text that makes iptables-restore add or take away rules.
 extension RuleChange {
-  /// Input of `iptables-restore --noflush` that adds everything: one transaction a table.
+  /// The tables of a family that have anything to change.
+  func tables(of family: IPAddress.Family) -> Set<Rule.Table> {
+    Set((chains.map(\.place) + rules.map(\.place)).filter { $0.family == family }.map(\.table))
+  }
+
+  /// Returns input for `iptables-restore --noflush` that adds everything, in one transaction a table.
   func installText(_ family: IPAddress.Family) -> String {
     text(family) { chains, rules in
       chains.map { ":\($0.name) - [0:0]" }
@@ -8,8 +13,8 @@ extension RuleChange {
     }
   }
 
-  /// Input of `iptables-restore --noflush` that takes everything away; a single line that does not match makes it
-  /// fail and leaves that table as it was.
+  /// Returns input for `iptables-restore --noflush` that takes everything away; a single line that does not match makes
+  /// it fail and leaves that table as it was.
   func removeText(_ family: IPAddress.Family) -> String {
     text(family) { chains, rules in
       let names = Set(chains.map(\.name))

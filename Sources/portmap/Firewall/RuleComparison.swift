@@ -1,7 +1,9 @@
-/// What tells the rules of one family that are there from those that should be.
+/// A comparison of the rules of one family that are there with those that should be.
 struct RuleComparison {
   private let family: IPAddress.Family
+  /// The rules that should stand in each chain of this folder's, in their order.
   private let expected: [ChainPlace: [Rule]]
+  /// The jumps from others' chains.
   private let entries: [Rule]
   private let saved: SavedRules
   private let layout: ChainLayout
@@ -20,43 +22,25 @@ struct RuleComparison {
     self.layout = layout
   }
 
-  /// A chain of this folder's, and what is wrong with it.
-  private struct Finding {
-    let place: ChainPlace
-    let problems: [String]
-  }
-
   /// Every difference, in the order of the tables and chains.
-  var problems: [Problem] {
-    let chains = differing.flatMap { finding in
-      finding.problems.map { Problem(subject: subject(finding.place), problem: $0) }
-    }
-    let jumps = entries.compactMap { entry -> Problem? in
-      switch saved.count(of: entry) {
-      case 0: Problem(subject: subject(entry.place), problem: "the jump to \(entry.target) is missing")
-      case 1: nil
-      default:
-        Problem(subject: subject(entry.place), problem: "the jump to \(entry.target) is there more than once")
-      }
-    }
-    let orphans =
-      orphanChains.map { Problem(subject: subject($0), problem: "no mapping has this chain") }
-      + orphanRules.map {
-        Problem(subject: subject($0.place), problem: "no mapping has the rule '\(Self.text($0.words))'")
-      }
-    return jumps + chains + orphans
+  var differences: [RuleDifference] {
+    jumps + expectedChains.flatMap(differences(at:))
+      + surplusChains.map { RuleDifference(place: $0, kind: .chainSurplus) }
+      + strayRules.map { RuleDifference(place: $0.place, kind: .ruleSurplus(SavedRules.text($0.words))) }
   }
 
-  /// Input of `iptables-restore --noflush` that makes the rules agree; empty where they do.
+  /// The input for `iptables-restore --noflush` that makes the rules agree; empty where they do.
   var repairText: String {
+    let rewritten = expectedChains.filter { !differences(at: $0).isEmpty }
+    let (surplus, stray) = (surplusChains, strayRules)
     var text = ""
     for table in Rule.Table.allCases {
-      let rewritten = differing.map(\.place).filter { $0.table == table }
-      let gone = orphanChains.filter { $0.table == table }
+      let rewritten = rewritten.filter { $0.table == table }
+      let gone = surplus.filter { $0.table == table }
       var lines = rewritten.map { ":\($0.name) - [0:0]" }
       lines += rewritten.flatMap { expected[$0] ?? [] }.map { "-A \($0.chain) \($0.match)" }
-      lines += orphanRules.filter { $0.place.table == table }.map {
-        "-D \($0.place.name) \(Self.text($0.words))"
+      lines += stray.filter { $0.place.table == table }.map {
+        "-D \($0.place.name) \(SavedRules.text($0.words))"
       }
       for entry in entries where entry.table == table {
         let count = saved.count(of: entry)
@@ -69,71 +53,71 @@ struct RuleComparison {
     return text
   }
 
-  private var differing: [Finding] {
-    expected.keys.sorted { ($0.table.rawValue, $0.name) < ($1.table.rawValue, $1.name) }.compactMap { place in
-      let problems = difference(at: place)
-      return problems.isEmpty ? nil : Finding(place: place, problems: problems)
+  private var expectedChains: [ChainPlace] {
+    expected.keys.sorted { ($0.table.rawValue, $0.name) < ($1.table.rawValue, $1.name) }
+  }
+
+  /// The jumps from others' chains that are not there exactly once.
+  private var jumps: [RuleDifference] {
+    entries.compactMap { entry in
+      let count = saved.count(of: entry)
+      guard count != 1 else { return nil }
+      return RuleDifference(
+        place: entry.place,
+        kind: count == 0 ? .jumpMissing(to: entry.target) : .jumpDuplicated(to: entry.target)
+      )
     }
   }
 
-  private func difference(at place: ChainPlace) -> [String] {
-    guard let actual = saved.rules(place.table, place.name) else { return ["the chain is missing"] }
+  private func differences(at place: ChainPlace) -> [RuleDifference] {
+    guard let actual = saved.rules(place.table, place.name) else {
+      return [RuleDifference(place: place, kind: .chainMissing)]
+    }
     let wanted = (expected[place] ?? []).map { (rule: $0, words: SavedRules.words($0.match[...])) }
     if actual == wanted.map(\.words) { return [] }
     var left: [[String]: Int] = [:]
     for words in actual { left[words, default: 0] += 1 }
-    var problems: [String] = []
+    var kinds: [RuleDifference.Kind] = []
     for (rule, words) in wanted {
       if let count = left[words], count > 0 {
         left[words] = count - 1
       } else {
-        problems.append("the rule '\(rule.match)' is missing")
+        kinds.append(.ruleMissing(rule.match))
       }
     }
     let known = Set(wanted.map(\.words))
-    for (words, count) in left.sorted(by: { Self.text($0.key) < Self.text($1.key) }) where count > 0 {
-      let what = known.contains(words) ? "is there more than once" : "belongs to no mapping"
-      problems.append("the rule '\(Self.text(words))' \(what)")
+    let surplus = left.filter { $0.value > 0 }.map { (text: SavedRules.text($0.key), words: $0.key) }
+    for (text, words) in surplus.sorted(by: { $0.text < $1.text }) {
+      kinds.append(known.contains(words) ? .ruleDuplicated(text) : .ruleSurplus(text))
     }
-    return problems.isEmpty ? ["the rules are not in their order"] : problems
+    return (kinds.isEmpty ? [.wrongOrder] : kinds).map { RuleDifference(place: place, kind: $0) }
   }
 
-  /// Chains by our names that nothing stands in any more.
-  private var orphanChains: [ChainPlace] {
-    saved.chains.flatMap { table, chains -> [ChainPlace] in
-      guard let table = Rule.Table(rawValue: table) else { return [] }
-      return chains.keys.map { ChainPlace(family: family, table: table, name: $0) }
-        .filter { layout.owns(chain: $0.name) && expected[$0] == nil }
-    }.sorted { $0.name < $1.name }
+  /// The chains with names of this folder's that are not recorded.
+  private var surplusChains: [ChainPlace] {
+    savedChains.map(\.place).filter { layout.owns(chain: $0.name) && expected[$0] == nil }
+      .sorted { $0.name < $1.name }
   }
 
-  /// Rules with our comment in chains of others that no chain of ours accounts for.
-  private var orphanRules: [(place: ChainPlace, words: [String])] {
+  /// The rules with comments of this folder's in chains of others that are not recorded.
+  private var strayRules: [(place: ChainPlace, words: [String])] {
     let known = Set(entries.map { SavedRules.words($0.match[...]) })
-    return saved.chains.flatMap { table, chains -> [(ChainPlace, [String])] in
-      guard let table = Rule.Table(rawValue: table) else { return [] }
-      return chains.filter { !layout.owns(chain: $0.key) }.flatMap { chain, rules in
-        rules.filter { isOurs($0) && !known.contains($0) }
-          .map { (ChainPlace(family: family, table: table, name: chain), $0) }
-      }
+    return savedChains.filter { !layout.owns(chain: $0.place.name) }.flatMap { place, rules in
+      rules.filter { isOurs($0) && !known.contains($0) }.map { (place, $0) }
+    }
+  }
+
+  private var savedChains: [(place: ChainPlace, rules: [[String]])] {
+    saved.chains.flatMap { name, chains in
+      Rule.Table(rawValue: name).map { table in
+        chains.map { (ChainPlace(family: family, table: table, name: $0.key), $0.value) }
+      } ?? []
     }
   }
 
   private func isOurs(_ words: [String]) -> Bool {
     guard let comment = words.firstIndex(of: "--comment"), comment + 1 < words.count else { return false }
     return words[comment + 1].hasPrefix(layout.commentPrefix)
-  }
-
-  private func subject(_ place: ChainPlace) -> String {
-    "\(family == .v4 ? "iptables" : "ip6tables") \(place.table.rawValue) \(place.name)"
-  }
-
-  /// WordReader as iptables-restore reads them.
-  private static func text(_ words: [String]) -> String {
-    words.map { word in
-      let isPlain = !word.isEmpty && word.allSatisfy { $0 != " " && $0 != "\"" && $0 != "\\" }
-      return isPlain ? word : "\"" + word.flatMap { $0 == "\"" || $0 == "\\" ? ["\\", $0] : [$0] } + "\""
-    }.joined(separator: " ")
   }
 }
 

@@ -1,6 +1,6 @@
-/// The rules that mappings, backends and bridges need, as values.
+/// Makes the rules that mappings, backends and bridges need, as values.
 extension ChainLayout {
-  /// What a mapping alone needs: its DNAT rule, and accept rules for what its proxy serves to the outside.
+  /// Returns what a mapping alone needs: its DNAT rule, and accept rules for what its proxy serves to the outside.
   func rules(for mapping: Mapping) -> [Rule] {
     let host = mapping.hostPorts
     var rules: [Rule] = []
@@ -29,8 +29,8 @@ extension ChainLayout {
     return Rule(family, place.table, position, place.name, match.joined(separator: " "))
   }
 
-  /// A plain address keeps the ports as they are; a shifted range names its first original port, or the offset
-  /// would be lost.
+  /// Returns where the DNAT rule leads. A plain address keeps the ports as they are; a shifted range names its first
+  /// original port, or the offset would be lost.
   private func target(_ mapping: Mapping, host: PortRange, backend: PortRange) -> String {
     let address = mapping.backendIP
     if host.isSingle { return "\(address.bracketed):\(backend.first)" }
@@ -38,7 +38,8 @@ extension ChainLayout {
     return "\(address.bracketed):\(backend)/\(host.first)"
   }
 
-  /// Rewrites the source of this mapping's connections and no other's, told apart by where they were sent first.
+  /// Returns the rule that rewrites the source of this mapping's connections and no other's, told apart by where they
+  /// were sent first.
   private func masquerade(_ mapping: Mapping, host: PortRange) -> Rule {
     let place = place(.post, mapping.backendIP.family)
     let number = [Transport.tcp: 6, .udp: 17, .sctp: 132][mapping.transport] ?? 0
@@ -49,8 +50,8 @@ extension ChainLayout {
     return Rule(place.family, place.table, .last, place.name, match)
   }
 
-  /// Lets in what the proxy serves to the outside, which DNAT would have led past INPUT: the other family whole,
-  /// link-local clients of the backend's own. Nil where the proxy serves loopback alone.
+  /// Returns the rule that lets in what the proxy serves to the outside, which no DNAT has led past INPUT: the other
+  /// family whole, and link-local clients of the backend's own. Nil where the proxy serves loopback alone.
   private func accept(_ mapping: Mapping, host: PortRange, family: IPAddress.Family) -> Rule? {
     var source = ""
     if family == mapping.backendIP.family, mapping.delivery.nat {
@@ -63,7 +64,7 @@ extension ChainLayout {
     return Rule(family, place.table, position, place.name, match)
   }
 
-  /// The rules that mappings share for one purpose.
+  /// Returns the rules that mappings share for one purpose.
   ///
   /// - Parameter subnet: The network that the backend is on; nil where a router lies in between.
   func rules(for purpose: SharedPurpose, subnet: Subnet?) -> [Rule] {
@@ -73,46 +74,72 @@ extension ChainLayout {
     }
   }
 
-  /// What all mappings that are forwarded to a backend share. `subnet` is the network that it is on, or itself.
+  /// Returns what all mappings that are forwarded to a backend share.
+  ///
+  /// - Parameter subnet: The network that the backend is on; nil where it is behind a router.
   func forwarding(to backend: IPAddress, from subnet: Subnet?) -> [Rule] {
-    let forward = place(.forward, backend.family)
+    let accept = place(ofBackend: backend)
     let post = place(.post, backend.family)
     let neighbours = subnet?.networkDescription ?? host32(backend)
-    let state = "-m conntrack --ctstate DNAT \(comment("backend"))"
     return [
-      Rule(backend.family, forward.table, .last, forward.name, "-d \(host32(backend)) \(state) -j ACCEPT"),
+      // It matches both directions, and the errors that routers send: the connection is one that the backend answers.
+      Rule(
+        backend.family,
+        accept.table,
+        .last,
+        accept.name,
+        "-m conntrack --ctreplsrc \(backend) \(comment("backend")) -j ACCEPT"
+      ),
       // A neighbour would get the backend's reply directly, from an address that it never wrote to.
       Rule(
         backend.family,
         post.table,
         .last,
         post.name,
-        "-s \(neighbours) -d \(host32(backend)) \(state) -j MASQUERADE"
+        "-s \(neighbours) -d \(host32(backend)) -m conntrack --ctstate DNAT \(comment("backend")) -j MASQUERADE"
       ),
     ]
   }
 
-  /// What all mappings share whose proxy talks to a backend: its answers come in by INPUT.
+  /// Returns what all mappings share whose proxy talks to a backend: its answers come in by INPUT.
+  ///
+  /// They are answers, and none of the packets of connections that the backend itself has opened to the host.
   func replies(from backend: IPAddress) -> [Rule] {
     let input = place(.input, backend.family)
     let match =
-      "-s \(host32(backend)) -m conntrack --ctstate RELATED,ESTABLISHED \(comment("backend")) -j ACCEPT"
-    return [Rule(backend.family, input.table, .last, input.name, match)]
+      "-s \(host32(backend)) -m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY \(comment("backend"))"
+    return [Rule(backend.family, input.table, .last, input.name, "\(match) -j ACCEPT")]
   }
 
-  /// What a bridge of portmap's own needs: its guests reach out, and nobody reaches them but through a mapping.
+  /// Returns what a bridge of portmap's own needs: its guests reach out under addresses of its network, and nobody
+  /// reaches them but through a mapping.
+  ///
+  /// Packets between two guests may have any source: they do not leave the bridge, even where they pass through
+  /// iptables on their way (bridge-nf-call-iptables is 1). So a forwarded packet with a forged source is dropped only
+  /// if it leaves by another link. A packet to the host itself, and so to a mapped port, is dropped before DNAT; a guest
+  /// that asks for an address (DHCP, from 0.0.0.0) sends a broadcast and is heard. The bridge has no network of IPv6:
+  /// nothing leaves it, and the host hears its guests from link-local addresses, neighbour discovery included.
   func rules(forBridge name: String, _ subnet: Subnet) -> [Rule] {
-    let family = subnet.address.family
     let network = subnet.networkDescription
-    func rule(_ trunk: Trunk, _ match: String, _ action: String) -> Rule {
+    func rule(
+      _ family: IPAddress.Family,
+      _ trunk: Trunk,
+      _ position: Rule.Position,
+      _ match: String,
+      _ action: String
+    ) -> Rule {
       let place = place(trunk, family)
-      return Rule(family, place.table, .last, place.name, "\(match) \(comment("bridge")) -j \(action)")
+      return Rule(family, place.table, position, place.name, "\(match) \(comment("bridge")) -j \(action)")
     }
     return [
-      rule(.raw, "-d \(network) ! -i \(name)", "DROP"),
-      rule(.post, "-s \(network) ! -o \(name)", "MASQUERADE"),
-      rule(.forward, "-i \(name)", "ACCEPT"),
-      rule(.forward, "-o \(name) -m conntrack --ctstate RELATED,ESTABLISHED", "ACCEPT"),
+      rule(.v4, .raw, .last, "-d \(network) ! -i \(name)", "DROP"),
+      rule(.v4, .raw, .last, "! -s \(network) -i \(name) -m addrtype --dst-type LOCAL", "DROP"),
+      rule(.v4, .post, .last, "-s \(network) ! -o \(name)", "MASQUERADE"),
+      rule(.v4, .forward, .first, "! -s \(network) -i \(name) ! -o \(name)", "DROP"),
+      rule(.v4, .forward, .last, "-i \(name)", "ACCEPT"),
+      rule(.v4, .forward, .last, "-o \(name) -m conntrack --ctstate RELATED,ESTABLISHED", "ACCEPT"),
+      rule(.v6, .forward, .first, "-i \(name) ! -o \(name)", "DROP"),
+      rule(.v6, .input, .first, "! -s fe80::/10 -i \(name) -m addrtype --dst-type LOCAL", "DROP"),
     ]
   }
 

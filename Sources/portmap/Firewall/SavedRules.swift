@@ -1,4 +1,4 @@
-/// What `iptables-save` printed: the chains and, in each, the rules in order, as words.
+/// The rules that `iptables-save` printed: the chains and, in each, the rules in order, as words.
 struct SavedRules: Equatable, Sendable {
   /// The rules of each chain by table and chain; a chain without rules is there with none.
   private(set) var chains: [String: [String: [[String]]]] = [:]
@@ -21,13 +21,13 @@ struct SavedRules: Equatable, Sendable {
 
   func rules(_ table: Rule.Table, _ chain: String) -> [[String]]? { chains[table.rawValue]?[chain] }
 
-  /// How many times a rule is there.
+  /// Returns how many times a rule is there.
   func count(of rule: Rule) -> Int {
     let words = Self.words(rule.match[...])
     return rules(rule.table, rule.chain)?.count { $0 == words } ?? 0
   }
 
-  /// Splits at spaces, but not within double quotes, where a backslash takes the next character as it is.
+  /// Splits a line at spaces, but not within double quotes, where a backslash takes the next character as it is.
   static func words(_ line: Substring) -> [String] {
     var words: [String] = []
     var word = ""
@@ -54,10 +54,18 @@ struct SavedRules: Equatable, Sendable {
     if isOpen || !word.isEmpty { words.append(word) }
     return words
   }
+
+  /// Joins words as iptables-restore reads them.
+  static func text(_ words: [String]) -> String {
+    words.map { word in
+      let isPlain = !word.isEmpty && word.allSatisfy { $0 != " " && $0 != "\"" && $0 != "\\" }
+      return isPlain ? word : "\"" + word.flatMap { $0 == "\"" || $0 == "\\" ? ["\\", $0] : [$0] } + "\""
+    }.joined(separator: " ")
+  }
 }
 
 extension RuleChange {
-  /// The part of a removal that is there to be removed in one family: each rule as often as it stands, and the
+  /// Returns the part of a removal that is there to be removed in one family: each rule as often as it stands, and the
   /// chains that exist.
   func present(in saved: SavedRules, _ family: IPAddress.Family) -> RuleChange {
     var part = RuleChange()

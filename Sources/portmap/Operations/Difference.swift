@@ -33,11 +33,11 @@ enum Difference: Equatable {
   case forwardingOff(IPAddress.Family)
 
   case firewallVariant(recorded: String, now: String)
-  case rules(IPAddress.Family, Problem)
+  case rules(RuleDifference)
   /// A rule of somebody else's takes a mapping's packets before portmap's rules see them.
-  case foreignRule(Mapping, rule: String)
+  case foreignRule(ForeignRule)
   /// A native nftables chain drops what portmap depends on.
-  case nativeChain(Problem)
+  case nativeChain(NativeDrop)
 
   /// A bridge port without hairpin mode, which is somebody else's to set.
   case hairpinOff(IPAddress, port: String)
@@ -49,6 +49,6 @@ enum Difference: Equatable {
 
   /// Whether it is one of the rules of a family.
   func isOfRules(_ family: IPAddress.Family) -> Bool {
-    if case .rules(family, _) = self { true } else { false }
+    if case .rules(let difference) = self { difference.place.family == family } else { false }
   }
 }

@@ -129,7 +129,7 @@ private struct Planner {
   private mutating func add(_ bridge: BridgeRecord) {
     var bridge = bridge
     if bridge.isOwn, bridge.rules.isEmpty {
-      bridge.rules = host.layout.rules(forBridge: bridge.name, bridge.subnet)
+      bridge.rules = host.layout.rules(forBridge: bridge.name, bridge.subnet).filter(canBeMade)
       bridge.serial = plan.next.serial
       batch.bridges += bridge.rules
     }
@@ -146,10 +146,9 @@ private struct Planner {
 
   private mutating func addRules(to record: inout MappingRecord) throws(OperationError) {
     let mapping = record.mapping
-    let hasIPv6 = host.firewall?.hasIPv6 ?? true
     if !hasIPv6, mapping.backendIP.family == .v6 { throw .noIPv6Rules(mapping.backendIP) }
     let rules = host.layout.rules(for: mapping)
-    record.rules = rules.filter { hasIPv6 || $0.family == .v4 }
+    record.rules = rules.filter(canBeMade)
     if record.rules.count < rules.count, !plan.next.saidNoIPv6 {
       plan.next.saidNoIPv6 = true
       plan.notices.append(.noIPv6Rules)
@@ -168,6 +167,10 @@ private struct Planner {
     if mapping.delivery.nat { plan.making.forwarding.insert(mapping.backendIP.family) }
     plan.making.flows.append(mapping.flows)
   }
+
+  private var hasIPv6: Bool { host.firewall?.hasIPv6 ?? true }
+
+  private func canBeMade(_ rule: Rule) -> Bool { hasIPv6 || rule.family == .v4 }
 
   private mutating func add(_ reservation: Reservation) {
     let record = ReservationRecord(reservation: reservation, holder: holder(of: reservation.id))

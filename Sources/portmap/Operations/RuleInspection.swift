@@ -16,7 +16,7 @@ struct RuleInspection {
     }
     return try IPAddress.Family.allCases.filter(firewall.serves).flatMap { family in
       let (comparison, saved) = try compare(family)
-      return comparison.problems.map { .rules(family, $0) } + foreign(saved, family)
+      return comparison.differences.map { .rules($0) } + foreign(saved, family)
     } + nativeChains()
   }
 
@@ -24,7 +24,7 @@ struct RuleInspection {
   func differences() throws -> [Difference] {
     let firewall = try workspace.firewall()
     return try IPAddress.Family.allCases.filter(firewall.serves).flatMap { family in
-      try comparison(family).problems.map { .rules(family, $0) }
+      try comparison(family).differences.map { .rules($0) }
     }
   }
 
@@ -33,7 +33,7 @@ struct RuleInspection {
 
   private func compare(_ family: IPAddress.Family) throws -> (RuleComparison, SavedRules) {
     let expected = ExpectedRules(state)
-    let saved = try workspace.firewall().saved(family)
+    let saved = try workspace.firewall().saved(family, needing: expected.tables(of: family))
     let comparison = RuleComparison(
       family,
       chains: expected.chains,
@@ -49,13 +49,13 @@ struct RuleInspection {
     let chain = workspace.layout.place(.dnat, family).name
     return state.mappings.filter { $0.delivery.nat && $0.backendIP.family == family }.flatMap { record in
       ["PREROUTING", "OUTPUT"].flatMap { rules.taking(record.mapping, hook: $0, before: chain) }
-        .map { .foreignRule(record.mapping, rule: $0) }
+        .map { .foreignRule($0) }
     }
   }
 
   private func nativeChains() throws -> [Difference] {
     let tables = NativeTables(runner: workspace.runner, link: try Interfaces.current().link)
     let bridges = state.bridges.filter(\.isOwn).map { ($0.name, $0.subnet) }
-    return tables.problems(state.mappings.map(\.mapping), bridges: bridges).map { .nativeChain($0) }
+    return tables.drops(state.mappings.map(\.mapping), bridges: bridges).map { .nativeChain($0) }
   }
 }

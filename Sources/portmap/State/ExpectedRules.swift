@@ -12,6 +12,11 @@ struct ExpectedRules: Equatable, Sendable {
     }
   }
 
+  /// The tables of a family in which any of it stands.
+  func tables(of family: IPAddress.Family) -> Set<Rule.Table> {
+    Set((Array(chains.keys) + entries.map(\.place)).filter { $0.family == family }.map(\.table))
+  }
+
   private mutating func install(_ rule: Rule) {
     guard chains[rule.place] != nil else {
       entries.append(rule)
