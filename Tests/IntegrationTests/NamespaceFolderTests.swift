@@ -50,7 +50,7 @@ import Testing
       #expect(try second("alloc", "8081").stdout == "8081\n")
       try second("unmap", "--all")
       try first("alloc", "8080")
-      for pid in try first.namespace.processes() { kill(pid, SIGKILL) }
+      try first.namespace.killProcesses()
       #expect(try second("alloc", "8081").stdout == "8081\n")
     }
   }
