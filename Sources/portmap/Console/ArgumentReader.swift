@@ -11,7 +11,8 @@ struct OptionDefinition: Sendable {
 /// A part of a command line.
 enum Argument {
   /// An option as it was typed, `--to` or `-c`, and its value, which a switch has none of.
-  case option(OptionDefinition, typed: String, value: String?)
+  /// Indirect, since the optimised program otherwise destroys `rest` as if it were this case (Swift 6.3.1).
+  indirect case option(OptionDefinition, typed: String, value: String?)
   case operand(String)
   /// The words behind `--`.
   case rest([String])
