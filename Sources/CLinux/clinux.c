@@ -114,7 +114,7 @@ ssize_t clinux_send_descriptors(int fd, const void *bytes, size_t length, const 
     header->cmsg_len = CMSG_LEN(sizeof(int) * count);
     memcpy(CMSG_DATA(header), descriptors, sizeof(int) * count);
   }
-  return sendmsg(fd, &message, MSG_NOSIGNAL);
+  return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 ssize_t clinux_receive_descriptors(int fd, void *bytes, size_t length, int *descriptors, size_t *count) {
@@ -126,7 +126,7 @@ ssize_t clinux_receive_descriptors(int fd, void *bytes, size_t length, int *desc
   struct msghdr message = {
       .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
   *count = 0;
-  ssize_t received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+  ssize_t received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
   if (received < 0) return received;
   for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
@@ -136,7 +136,8 @@ ssize_t clinux_receive_descriptors(int fd, void *bytes, size_t length, int *desc
   if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
     for (size_t i = 0; i < *count; i++) close(descriptors[i]);
     *count = 0;
-    errno = EMSGSIZE;
+    // There is space for all that one message can carry: what was cut off had no free number here.
+    errno = message.msg_flags & MSG_CTRUNC ? EMFILE : EMSGSIZE;
     return -1;
   }
   return received;
@@ -150,10 +151,13 @@ void *clinux_cmsg_data(struct cmsghdr *header) { return CMSG_DATA(header); }
 size_t clinux_cmsg_space(size_t length) { return CMSG_SPACE(length); }
 size_t clinux_cmsg_length(size_t length) { return CMSG_LEN(length); }
 
-int clinux_drop_capabilities(void) {
-  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+void clinux_empty_bounding_set(void) {
   for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
     prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+}
+
+int clinux_drop_capabilities(void) {
+  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
   struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
   struct __user_cap_data_struct none[2];
   memset(none, 0, sizeof none);
@@ -163,8 +167,12 @@ int clinux_drop_capabilities(void) {
 int clinux_set_no_new_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); }
 
 int clinux_become(uid_t id) {
-  if (setgroups(0, NULL) != 0 || setresgid(id, id, id) != 0) return -1;
-  return setresuid(id, id, id);
+  int first = 0;
+  if (setgroups(0, NULL) != 0) first = errno;
+  if (setresgid(id, id, id) != 0 && !first) first = errno;
+  if (setresuid(id, id, id) != 0 && !first) first = errno;
+  errno = first;
+  return first ? -1 : 0;
 }
 
 int clinux_has_capability(int capability) {
@@ -229,9 +237,11 @@ int clinux_spawn_daemon(const char *path, char *const argv[], char *const envp[]
 }
 
 static volatile sig_atomic_t caught;
+static volatile sig_atomic_t fresh;
 
 static void note(int signal) {
   if (!caught) caught = signal;
+  fresh = signal;
 }
 
 int clinux_termination_descriptor(void) {
@@ -258,6 +268,10 @@ int clinux_catch_signals(void) {
 }
 
 int clinux_caught_signal(void) { return caught; }
+
+int clinux_fresh_signal(void) { return __atomic_exchange_n(&fresh, 0, __ATOMIC_RELAXED); }
+
+char **clinux_environment(void) { return environ; }
 
 static volatile sig_atomic_t forward_to = -1;
 

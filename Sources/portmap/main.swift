@@ -5,6 +5,6 @@ let words = Array(CommandLine.arguments.dropFirst())
 // portmap itself hands a socket of its own over; whoever types these words has mistyped a command.
 switch UnixSocket.isOne(3) ? words.first : nil {
 case HolderLauncher.command: exit(Holder.run(Array(words.dropFirst())))
-case Supervision.command: exit(Supervision.stage(Array(words.dropFirst())))
+case Supervision.command: exit(Supervision.stage())
 default: exit(Run.main(words))
 }

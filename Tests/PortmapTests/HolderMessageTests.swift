@@ -1,3 +1,4 @@
+import Glibc
 import Testing
 
 @testable import portmap
@@ -37,12 +38,50 @@ import Testing
       .hold(parts), .hold([]), .begin, .take(id: "a0000001"), .release(ids: holdings.map(\.id)),
       .release(ids: []), .describe, .done, .sockets(remaining: 0), .sockets(remaining: .max),
       .described(holdings),
-      .described([]), .refused,
+      .described([]), .locate, .located(cookie: .max), .refused(nil), .refused(.notHeld),
+      .refused(Refusal(rawValue: 200)),
+      .failed(SystemError(call: "listen", errno: EADDRINUSE)), .failed(SystemError(call: "", errno: -1)),
     ]
   }
 
   @Test func roundTrip() throws {
     for message in try messages() { #expect(HolderMessage(message.bytes) == message) }
+  }
+
+  /// The messages of version 0.1.0, whose processes may still run: they are read, and written, as they were then.
+  @Test(arguments: [
+    "0102", "0105", "0180", "0183", "018100000102", "0182", "01036131623263336434",
+    "010461316232633364346231623263336434",
+    // 127.0.0.1:9000 of tcp, reserved and lent.
+    "0182613162326333643400040000000000000000000000007f0000012328232801000000000000000000000000000000000000000000000000",
+    // *:8080-8081 of udp to 10.99.0.2:80-81, with rules and proxy, two sockets from the first port on.
+    "010161316232633364340100000000000000000000000000000000001f901f9100040000000000000000000000000a6300020050010101000000000002",
+  ])
+  func messagesOfTheFirstVersion(_ hexadecimal: String) throws {
+    let digits = Array(hexadecimal)
+    let bytes = try stride(from: 0, to: digits.count, by: 2).map {
+      try #require(UInt8(String(digits[$0...$0 + 1]), radix: 16))
+    }
+    let message = try #require(HolderMessage(bytes))
+    #expect(message.bytes == bytes)
+    switch message {
+    case .described(let holdings) where !holdings.isEmpty:
+      #expect(holdings.map(\.id) == ["a1b2c3d4"] && holdings[0].isLent)
+      #expect(holdings[0].transport == .tcp && holdings[0].ports.first == 9000)
+    case .hold(let parts):
+      #expect(parts.map(\.holding.ports) == [try #require(PortRange(first: 8080, last: 8081))])
+      #expect(parts[0].holding.hostIP == .every && parts[0].holding.transport == .udp && parts[0].count == 2)
+    default: break
+    }
+  }
+
+  @Test func aReasonIsCutAndNotRefused() {
+    let long = SystemError(call: String(repeating: "x", count: 1000), errno: ENOMEM)
+    guard case .failed(let error)? = HolderMessage(HolderMessage.failed(long).bytes) else {
+      Issue.record("it is no message any more")
+      return
+    }
+    #expect(error.errno == ENOMEM && error.call == String(repeating: "x", count: 255))
   }
 
   @Test func otherVersionsAndKindsAreRefused() throws {
@@ -51,7 +90,9 @@ import Testing
       bytes[0] = HolderMessage.version + 1
       #expect(HolderMessage(bytes) == nil)
     }
-    for kind: UInt8 in [0, 6, 127, 132, 255] { #expect(HolderMessage([HolderMessage.version, kind]) == nil) }
+    for kind: UInt8 in [0, 7, 127, 132, 133, 134, 135, 255] {
+      #expect(HolderMessage([HolderMessage.version, kind]) == nil)
+    }
     #expect(HolderMessage([]) == nil)
     #expect(HolderMessage([HolderMessage.version]) == nil)
   }
@@ -59,9 +100,11 @@ import Testing
   @Test func moreOrLessThanAMessageIsRefused() throws {
     for message in try messages() {
       let bytes = message.bytes
-      #expect(HolderMessage(bytes + [0]) == nil)
+      if case .failed = message {} else { #expect(HolderMessage(bytes + [0]) == nil) }
       // What is cut between two entries of a list is a shorter list.
       guard let cut = HolderMessage(Array(bytes.dropLast())) else { continue }
+      // Neither is a text an error that ends earlier.
+      if case .failed = message { continue }
       Issue.record("\(cut) from \(message) without its last byte")
     }
   }

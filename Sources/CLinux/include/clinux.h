@@ -68,10 +68,12 @@ uint64_t clinux_netns_cookie(void);
 
 int clinux_peer_credentials(int fd, struct clinux_ucred *credentials);
 
-/// Sends `length` bytes with `count` descriptors (SCM_RIGHTS); at most 253 of them, the kernel's SCM_MAX_FD.
+/// Sends `length` bytes with `count` descriptors (SCM_RIGHTS); at most 253 of them, the kernel's SCM_MAX_FD. Fails with
+/// EAGAIN where the other end has no room.
 ssize_t clinux_send_descriptors(int fd, const void *bytes, size_t length, const int *descriptors, size_t count);
-/// Receives bytes and up to 253 descriptors, close-on-exec; `count` says how many came. Fails with EMSGSIZE,
-/// all of them closed, when the message did not fit.
+/// Receives bytes and up to 253 descriptors, close-on-exec; `count` says how many came. Fails with EAGAIN where nothing
+/// is there, and, all descriptors closed, with EMSGSIZE when the message did not fit, with EMFILE when this process may
+/// not have as many.
 ssize_t clinux_receive_descriptors(int fd, void *bytes, size_t length, int *descriptors, size_t *count);
 
 /// The cmsg macros as functions, for walking and filling control messages.
@@ -81,10 +83,12 @@ void *clinux_cmsg_data(struct cmsghdr *header);
 size_t clinux_cmsg_space(size_t length);
 size_t clinux_cmsg_length(size_t length);
 
-/// Gives up every capability, effective, permitted, inheritable, ambient and bounding, as far as the kernel lets.
+/// Sees to it that no program started from here on can have a capability, as far as the kernel lets.
+void clinux_empty_bounding_set(void);
+/// Gives up every effective, permitted, inheritable and ambient capability.
 int clinux_drop_capabilities(void);
 int clinux_set_no_new_privileges(void);
-/// setgroups(0), setresgid, setresuid to the same number.
+/// setgroups(0), setresgid, setresuid to the same number: each is tried, and the errno is that of the first that failed.
 int clinux_become(uid_t id);
 /// 1 when the effective set has the capability, 0 when not.
 int clinux_has_capability(int capability);
@@ -102,6 +106,11 @@ int clinux_spawn_daemon(const char *path, char *const argv[], char *const envp[]
 int clinux_catch_signals(void);
 /// The first of those signals that has arrived, 0 when none has.
 int clinux_caught_signal(void);
+/// One of those signals that has arrived since the last call, 0 when none has.
+int clinux_fresh_signal(void);
+
+/// The variables of this process as they are in memory, byte for byte, with a null pointer at the end.
+char **clinux_environment(void);
 /// Writes the number of each TERM, INT, HUP, QUIT, USR1 and USR2 that arrives from now on to `fd`, a byte each, but for
 /// those that the kernel sent, as it does for a terminal's keys to all that run in it (si_code, sigaction(2)).
 int clinux_forward_signals(int fd);

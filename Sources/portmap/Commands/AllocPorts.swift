@@ -29,7 +29,7 @@ enum AllocPortsCommand {
     let reserver = Reserver(request, workspace)
     let held = try reserver.hold()
     let passedOn = request.lend ? [] : held.sockets
-    let scope = CommandScope(command: command, environment: context.environment, setting: context.setting)
+    let scope = CommandScope(command: command, setting: context.setting)
     let status = try scope.run(variables: variables(held, request), sockets: passedOn) { process in
       defer { workspace.close() }
       let (plan, sockets) = try reserver.plan(held, scope: process, isHeldByCommand: !request.lend)

@@ -21,7 +21,7 @@ enum MapCommand {
 
   /// Maps for as long as a command runs, and ends as it does.
   private static func run(_ command: [String], _ request: MapRequest, _ context: Context) throws {
-    let scope = CommandScope(command: command, environment: context.environment, setting: context.setting)
+    let scope = CommandScope(command: command, setting: context.setting)
     let status = try scope.run { process in
       let workspace = try Workspace.open(context.setting)
       defer { workspace.close() }

@@ -8,6 +8,8 @@ import Glibc
 ///     setting up  --hold-->   setting up     the sockets of holdings come in, behind their drop filters
 ///     setting up  --begin-->  serving        the filters of what is proxied come off; the loop accepts and relays
 ///     setting up  --the command has gone-->  ends: nothing was promised to anybody yet
+///     setting up  --something fails-->       ends, and says so instead of `done`
+///     serving     --describe, locate--> serving
 ///     serving     --take-->   serving        copies of a reservation's sockets go out; its own stay
 ///     serving     --release-> serving, or ends with the last holding
 ///
@@ -19,8 +21,10 @@ final class Holder: EventHandler {
   private let proxy: ProxyServer
   private let control: Descriptor
   private let owner: uid_t
+  private let namespaceCookie = clinux_netns_cookie()
+  private let log: DebugLog
   private var held: [String: Held] = [:]
-  /// Leases in the order in which they came, which is the proxy's name for them.
+  /// How many holdings have come; their numbers are the proxy's names for them.
   private var count = 0
 
   private struct Held {
@@ -30,6 +34,9 @@ final class Holder: EventHandler {
     var sockets: [Descriptor]
   }
 
+  /// None who asks may keep the proxy waiting for longer.
+  private static let secondsForCaller = 1
+
   /// Runs to the end of the process: `portmap hold ID OWNER UID`, with the descriptors of HolderLauncher.
   static func run(_ arguments: [String]) -> Int32 {
     guard arguments.count == 3, let owner = UInt32(arguments[1]), let user = UInt32(arguments[2]) else {
@@ -38,44 +45,78 @@ final class Holder: EventHandler {
     signal(SIGPIPE, SIG_IGN)
     // Started by way of /proc/self/exe, it would be called `exe`.
     _ = clinux_set_process_name("portmap")
-    // In a user namespace there may be no such user; it then stays the one that it is, without any power.
-    if user != 0, clinux_become(user) != 0, errno != EINVAL { return 1 }
-    guard clinux_drop_capabilities() == 0, clinux_set_no_new_privileges() == 0 else { return 1 }
+    let log = DebugLog(of: "background process \(arguments[0])")
     let setup = Descriptor(owning: HolderLauncher.setupDescriptor)
     let control = Descriptor(owning: HolderLauncher.controlDescriptor)
     do {
-      let holder = try Holder(control: control, owner: owner)
-      guard try holder.setUp(by: setup) else { return 0 }
+      // What fails here is told to the first request, which is when the command listens.
+      let holder = Result {
+        try giveUpPrivileges(becoming: user, log)
+        return try Holder(control: control, owner: owner, log)
+      }
+      guard let holder = try setUp(holder, by: setup) else {
+        log.say("the command has gone")
+        return 0
+      }
       try holder.loop.run()
+      log.say("released everything")
       return 0
     } catch {
+      log.say("ends: \(error)")
       return 1
     }
   }
 
-  private init(control: Descriptor, owner: uid_t) throws(SystemError) {
+  /// Becomes a user that has nothing, for good.
+  ///
+  /// In a user namespace there may be no such user (EINVAL), or nobody may change groups (EPERM), and the same holds for
+  /// a root without capabilities: it then stays the one that it is, without any power.
+  private static func giveUpPrivileges(becoming user: uid_t, _ log: DebugLog) throws(SystemError) {
+    clinux_empty_bounding_set()
+    if user != 0, clinux_become(user) != 0 {
+      let error = SystemError(call: "setresuid", errno: errno, subject: "becoming user \(user)")
+      guard error.errno == EINVAL || error.errno == EPERM else { throw error }
+      log.say("\(error); user \(geteuid()), group \(getegid())")
+    }
+    try syscall("capset") { clinux_drop_capabilities() }
+    try syscall("prctl") { clinux_set_no_new_privileges() }
+  }
+
+  private init(control: Descriptor, owner: uid_t, _ log: DebugLog) throws(SystemError) {
     loop = try EventLoop()
     proxy = ProxyServer(loop: loop)
     self.control = control
     self.owner = owner
+    self.log = log
     // Whoever connects learns by SO_PEERCRED who listened last: this process, no longer the command.
     try syscall("listen") { listen(control.raw, 16) }
   }
 
-  /// Takes in sockets until the word to begin; false when the command has gone without it.
-  private func setUp(by setup: Descriptor) throws(SystemError) -> Bool {
+  /// Takes in sockets until the word to begin; nil when the command has gone without it. There is no deadline: the
+  /// command may be stopped, and comes to an end itself.
+  ///
+  /// - Throws: What could not be done, after the command has been told.
+  private static func setUp(_ holder: Result<Holder, any Error>, by setup: Descriptor) throws -> Holder? {
     while true {
-      let (bytes, sockets) = try UnixSocket.receive(from: setup)
-      switch HolderMessage(bytes) {
-      case .hold(let parts)? where parts.reduce(0, { $0 + Int($1.count) }) == sockets.count:
-        add(parts, sockets)
-        try UnixSocket.send(HolderMessage.done.bytes, to: setup)
-      case .begin?:
-        try begin()
-        try UnixSocket.send(HolderMessage.done.bytes, to: setup)
-        return true
-      default:
-        return false
+      do {
+        let (bytes, sockets) = try UnixSocket.receive(from: setup, by: .never)
+        if bytes.isEmpty { return nil }
+        let holder = try holder.get()
+        let message = HolderMessage(bytes)
+        switch message {
+        case .hold(let parts)? where parts.reduce(0, { $0 + Int($1.count) }) == sockets.count:
+          holder.add(parts, sockets)
+        case .begin?:
+          try holder.begin()
+        default:
+          try UnixSocket.send(HolderMessage.refused(.notUnderstood).bytes, to: setup, by: .never)
+          return nil
+        }
+        try UnixSocket.send(HolderMessage.done.bytes, to: setup, by: .never)
+        if message == .begin { return holder }
+      } catch let error as SystemError {
+        try? UnixSocket.send(HolderMessage.failed(error).bytes, to: setup, by: .after(seconds: 1))
+        throw error
       }
     }
   }
@@ -86,6 +127,7 @@ final class Holder: EventHandler {
       if held[part.holding.id] == nil {
         held[part.holding.id] = Held(holding: part.holding, number: count, sockets: [])
         count += 1
+        log.say("holds \(part.holding) (\(part.holding.id))")
       }
       held[part.holding.id]?.sockets += rest.prefix(Int(part.count))
       rest = rest.dropFirst(Int(part.count))
@@ -109,10 +151,10 @@ final class Holder: EventHandler {
     }
     try control.setNonBlocking()
     _ = try loop.add(control, events: Readiness.input, handler: self)
+    log.say("serves \(proxy.socketCount) sockets, as process \(getpid()) and user \(geteuid())")
   }
 
-  /// A command connects: it is answered until it hangs up, one after the other. None may keep the proxy waiting for
-  /// long, hence the time limit.
+  /// A command connects: it is answered until it hangs up, one after the other.
   func handle(events: UInt32, tag: UInt32) {
     guard
       let raw = try? nonblocking(
@@ -122,20 +164,27 @@ final class Holder: EventHandler {
     else { return }
     let caller = Descriptor(owning: raw)
     var credentials = clinux_ucred()
-    guard clinux_peer_credentials(raw, &credentials) == 0, credentials.uid == 0 || credentials.uid == owner
-    else { return }
-    try? UnixSocket.limit(caller, seconds: 1)
-    while let (bytes, _) = try? UnixSocket.receive(from: caller), !bytes.isEmpty {
-      do {
-        guard try answer(HolderMessage(bytes), caller) else { return }
-      } catch {
-        return
+    guard clinux_peer_credentials(raw, &credentials) == 0 else { return }
+    do {
+      guard credentials.uid == 0 || credentials.uid == owner else {
+        log.say("refuses user \(credentials.uid)")
+        return try reply(.refused(.notAllowed), to: caller)
       }
+      while true {
+        let (bytes, _) = try UnixSocket.receive(from: caller, by: .after(seconds: Self.secondsForCaller))
+        guard !bytes.isEmpty, try answer(HolderMessage(bytes), caller) else { return }
+      }
+    } catch {
+      log.say("lets go of the caller, process \(credentials.pid): \(error)")
     }
   }
 
+  private func reply(_ message: HolderMessage, _ sockets: [Descriptor] = [], to caller: Descriptor) throws {
+    try UnixSocket.send(message.bytes, sockets, to: caller, by: .after(seconds: Self.secondsForCaller))
+  }
+
   /// Answers one message; false when that was the end of it.
-  private func answer(_ message: HolderMessage?, _ caller: Descriptor) throws(SystemError) -> Bool {
+  private func answer(_ message: HolderMessage?, _ caller: Descriptor) throws -> Bool {
     switch message {
     case .take(let id)?:
       try sendSockets(of: id, to: caller)
@@ -143,8 +192,9 @@ final class Holder: EventHandler {
       for id in ids {
         guard let entry = held.removeValue(forKey: id) else { continue }
         proxy.release(group: entry.number)
+        log.say("released \(entry.holding) (\(id))")
       }
-      try UnixSocket.send(HolderMessage.done.bytes, to: caller)
+      try reply(.done, to: caller)
       if held.isEmpty {
         loop.stop()
         return false
@@ -153,23 +203,26 @@ final class Holder: EventHandler {
       let holdings = held.values.map(\.holding)
       for start in stride(from: 0, to: holdings.count, by: HolderMessage.holdingsPerMessage) {
         let part = holdings[start..<min(start + HolderMessage.holdingsPerMessage, holdings.count)]
-        try UnixSocket.send(HolderMessage.described(Array(part)).bytes, to: caller)
+        try reply(.described(Array(part)), to: caller)
       }
-      try UnixSocket.send(HolderMessage.described([]).bytes, to: caller)
+      try reply(.described([]), to: caller)
+    case .locate?:
+      try reply(.located(cookie: namespaceCookie), to: caller)
     default:
-      try UnixSocket.send(HolderMessage.refused.bytes, to: caller)
+      log.say("does not understand a message")
+      try reply(.refused(.notUnderstood), to: caller)
     }
     return true
   }
 
-  private func sendSockets(of id: String, to caller: Descriptor) throws(SystemError) {
-    guard let sockets = held[id]?.sockets, !sockets.isEmpty else {
-      return try UnixSocket.send(HolderMessage.refused.bytes, to: caller)
+  private func sendSockets(of id: String, to caller: Descriptor) throws {
+    guard let entry = held[id] else { return try reply(.refused(.notHeld), to: caller) }
+    guard !entry.sockets.isEmpty else { return try reply(.refused(.served), to: caller) }
+    for start in stride(from: 0, to: entry.sockets.count, by: UnixSocket.descriptorsPerMessage) {
+      let part = entry.sockets[start..<min(start + UnixSocket.descriptorsPerMessage, entry.sockets.count)]
+      let remaining = UInt32(entry.sockets.count - start - part.count)
+      try reply(.sockets(remaining: remaining), Array(part), to: caller)
     }
-    for start in stride(from: 0, to: sockets.count, by: UnixSocket.descriptorsPerMessage) {
-      let part = sockets[start..<min(start + UnixSocket.descriptorsPerMessage, sockets.count)]
-      let remaining = UInt32(sockets.count - start - part.count)
-      try UnixSocket.send(HolderMessage.sockets(remaining: remaining).bytes, Array(part), to: caller)
-    }
+    log.say("handed out \(entry.holding) (\(id))")
   }
 }

@@ -3,37 +3,81 @@ import Glibc
 
 /// A background process that does not answer as it should.
 struct HolderError: Error {
+  enum Problem: Equatable {
+    /// It is not there any more, and what it held is lost.
+    case gone(with: String)
+    /// It ended while it was being talked to.
+    case ended
+    /// It did not answer in time: it is stopped, or hangs.
+    case silent
+    /// It does not do that; 0.1.0 does not say why.
+    case refused(Refusal?)
+    /// It could not do something at its start.
+    case failed(SystemError)
+    case unexpected
+  }
+
   let id: String
-  let problem: String
+  let problem: Problem
+}
+
+extension HolderError.Problem: CustomStringConvertible {
+  var description: String {
+    switch self {
+    case .gone(let name): "it is gone, and \(name) with it"
+    case .ended: "it ended meanwhile"
+    case .silent: "it does not answer"
+    case .refused(let refusal): refusal?.description ?? "it refused"
+    case .failed(let error): "it could not start: \(error)"
+    case .unexpected: "it gave an answer that nobody asked for"
+    }
+  }
 }
 
 /// A command's end of the control socket of a background process.
+///
+/// Whatever waits for the process throws HolderError, or Interruption when a signal asks the command to end.
 struct HolderClient {
   let id: String
-  private let socket: Descriptor
+  let socket: Descriptor
+  private let patience: Patience
 
-  /// How long a process may take for an answer; its work is a matter of milliseconds.
-  private static let secondsToAnswer = 5
+  /// How long the process may take for an answer.
+  struct Patience {
+    fileprivate let seconds: Int
+    /// Is told, once an answer, what the command is waiting for.
+    fileprivate var say: ((String) -> Void)?
+    /// The process, where it is the command's own and new: it ends when it cannot be talked to.
+    fileprivate var child: ProcessIdentity?
 
-  init(id: String, socket: Descriptor) throws(SystemError) {
-    self.id = id
-    self.socket = socket
-    try UnixSocket.limit(socket, seconds: Self.secondsToAnswer)
-  }
+    /// For a process that is at work: an answer is a matter of milliseconds.
+    static var ordinary: Patience { Patience(seconds: 5) }
 
-  /// Connects to a process that runs already; nil where none answers there any more.
-  static func connect(to id: String, in folder: Descriptor) throws(SystemError) -> HolderClient? {
-    do {
-      return try HolderClient(id: id, socket: UnixSocket.connect(to: ControlSocket.name(id), in: folder))
-    } catch  where error.errno == ENOENT || error.errno == ECONNREFUSED {
-      return nil
+    /// For a process that has just been started, by a machine that may be slow.
+    static func start(of child: ProcessIdentity, _ say: @escaping (String) -> Void) -> Patience {
+      Patience(seconds: 30, say: say, child: child)
     }
   }
 
-  /// The number of the process at the other end, as the kernel knows it.
-  var pid: Int32? {
-    var credentials = clinux_ucred()
-    return clinux_peer_credentials(socket.raw, &credentials) == 0 ? credentials.pid : nil
+  private static let secondsOfSilence = 2
+
+  init(id: String, socket: Descriptor, patience: Patience) {
+    self.id = id
+    self.socket = socket
+    self.patience = patience
+  }
+
+  /// Connects to a process that runs already; nil where none answers there any more.
+  static func connect(to id: String, in folder: Descriptor) throws -> HolderClient? {
+    let deadline = Deadline.after(seconds: Patience.ordinary.seconds)
+    do {
+      let socket = try UnixSocket.connect(to: ControlSocket.name(id), in: folder, by: deadline)
+      return HolderClient(id: id, socket: socket, patience: .ordinary)
+    } catch let error as SystemError where error.errno == ENOENT || error.errno == ECONNREFUSED {
+      return nil
+    } catch let error as SystemError where error.errno == ETIMEDOUT {
+      throw HolderError(id: id, problem: .silent)
+    }
   }
 
   /// Hands over holdings with their sockets, one a port.
@@ -64,14 +108,13 @@ struct HolderClient {
 
   /// Copies of a holding's sockets; the process keeps its own until it is told to release them.
   func take(_ id: String) throws -> [Descriptor] {
-    try UnixSocket.send(HolderMessage.take(id: id).bytes, to: socket)
     var sockets: [Descriptor] = []
-    while true {
-      let (bytes, descriptors) = try UnixSocket.receive(from: socket)
-      guard case .sockets(let remaining) = HolderMessage(bytes) else { throw unexpected }
+    try exchange(.take(id: id)) { answer, descriptors in
+      guard case .sockets(let remaining) = answer else { throw problem(answer) }
       sockets += descriptors
-      if remaining == 0 { return sockets }
+      return remaining == 0
     }
+    return sockets
   }
 
   func release(_ ids: [String]) throws {
@@ -83,23 +126,78 @@ struct HolderClient {
 
   /// Everything that the process holds.
   func describe() throws -> [Holding] {
-    try UnixSocket.send(HolderMessage.describe.bytes, to: socket)
     var holdings: [Holding] = []
-    while true {
-      guard case .described(let part) = HolderMessage(try UnixSocket.receive(from: socket).bytes) else {
-        throw unexpected
-      }
-      if part.isEmpty { return holdings }
+    try exchange(.describe) { answer, _ in
+      guard case .described(let part) = answer else { throw problem(answer) }
       holdings += part
+      return part.isEmpty
     }
+    return holdings
+  }
+
+  /// The cookie of the network namespace that the process is in; nil where it is of a version that does not tell.
+  func namespaceCookie() throws -> UInt64? {
+    var cookie: UInt64?
+    try exchange(.locate) { answer, _ in
+      switch answer {
+      case .located(let told): cookie = told
+      case .refused: break
+      default: throw problem(answer)
+      }
+      return true
+    }
+    return cookie
   }
 
   private func request(_ message: HolderMessage, _ descriptors: [Descriptor] = []) throws {
-    try UnixSocket.send(message.bytes, descriptors, to: socket)
-    guard HolderMessage(try UnixSocket.receive(from: socket).bytes) == .done else { throw unexpected }
+    try exchange(message, descriptors) { answer, _ in
+      guard answer == .done else { throw problem(answer) }
+      return true
+    }
   }
 
-  private var unexpected: HolderError {
-    HolderError(id: id, problem: "it refused, or ended meanwhile")
+  /// Sends a request and hands over its answers until `isLast` says that it was all.
+  private func exchange(
+    _ message: HolderMessage,
+    _ descriptors: [Descriptor] = [],
+    _ isLast: (_ answer: HolderMessage, _ descriptors: [Descriptor]) throws -> Bool
+  ) throws {
+    do {
+      try UnixSocket.send(message.bytes, descriptors, to: socket, by: .after(seconds: patience.seconds))
+      while true {
+        let (bytes, sockets) = try receive()
+        guard !bytes.isEmpty else { throw HolderError(id: id, problem: .ended) }
+        guard let answer = HolderMessage(bytes) else { throw HolderError(id: id, problem: .unexpected) }
+        if try isLast(answer, sockets) { return }
+      }
+    } catch {
+      // A child that cannot be talked to has promised nothing to anybody.
+      patience.child?.kill()
+      switch (error as? SystemError)?.errno {
+      case ETIMEDOUT: throw HolderError(id: id, problem: .silent)
+      case EPIPE, ECONNRESET: throw HolderError(id: id, problem: .ended)
+      default: throw error
+      }
+    }
+  }
+
+  private func receive() throws -> (bytes: [UInt8], descriptors: [Descriptor]) {
+    var left = patience.seconds
+    if let say = patience.say {
+      let deadline = Deadline.after(seconds: Self.secondsOfSilence)
+      if try !deadline.wait(for: POLLIN, of: socket) {
+        say("waiting for the background process \(id) to start")
+        left -= Self.secondsOfSilence
+      }
+    }
+    return try UnixSocket.receive(from: socket, by: .after(seconds: left))
+  }
+
+  private func problem(_ answer: HolderMessage) -> HolderError {
+    switch answer {
+    case .refused(let refusal): HolderError(id: id, problem: .refused(refusal))
+    case .failed(let error): HolderError(id: id, problem: .failed(error))
+    default: HolderError(id: id, problem: .unexpected)
+    }
   }
 }

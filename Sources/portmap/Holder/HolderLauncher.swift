@@ -10,17 +10,33 @@ enum HolderLauncher {
 
   /// Starts a process that holds nothing yet and ends when the client goes without having said `begin`.
   ///
+  /// - Parameter say: Is told what the command is waiting for, where the process is slow to start.
   /// - Returns: The process, and the client that talks to it.
-  static func launch(id: String, in folder: Descriptor) throws -> (ProcessIdentity, HolderClient) {
+  static func launch(
+    id: String,
+    in folder: Descriptor,
+    say: @escaping (String) -> Void = { _ in }
+  ) throws -> (ProcessIdentity, HolderClient) {
     let name = ControlSocket.name(id)
     let control = try UnixSocket.listen(on: name, in: folder)
-    let (mine, theirs) = try UnixSocket.pair()
+    do {
+      let (mine, theirs) = try UnixSocket.pair()
+      let process = try start(id, setup: theirs, control: control)
+      return (process, HolderClient(id: id, socket: mine, patience: .start(of: process, say)))
+    } catch {
+      unlinkat(folder.raw, name, 0)
+      throw error
+    }
+  }
+
+  private static func start(_ id: String, setup: Descriptor, control: Descriptor) throws -> ProcessIdentity {
     let null = try Descriptor("open", about: "/dev/null") { open("/dev/null", O_RDWR | O_CLOEXEC) }
     let words = ["portmap", command, id, "\(geteuid())", "\(userID())"]
     let arguments = words.map { strdup($0) } + [nil]
-    defer { for argument in arguments { free(argument) } }
-    let environment: [UnsafeMutablePointer<CChar>?] = [nil]
-    let descriptors = [null.raw, null.raw, null.raw, theirs.raw, control.raw]
+    let environment = (DebugLog.isWanted ? [strdup(DebugLog.setting)] : []) + [nil]
+    defer { for text in arguments + environment { free(text) } }
+    let errors = DebugLog.isWanted ? STDERR_FILENO : null.raw
+    let descriptors = [null.raw, null.raw, errors, setup.raw, control.raw]
     var pid: pid_t = 0
     let error = clinux_spawn_daemon(
       "/proc/self/exe",
@@ -31,14 +47,10 @@ enum HolderLauncher {
       &pid
     )
     guard error == 0 else {
-      unlinkat(folder.raw, name, 0)
       throw SystemError(call: "posix_spawn", errno: error, subject: "background process")
     }
-    guard let process = ProcessIdentity(pid: pid) else {
-      unlinkat(folder.raw, name, 0)
-      throw HolderError(id: id, problem: "it ended at once")
-    }
-    return (process, try HolderClient(id: id, socket: mine))
+    guard let process = ProcessIdentity(kernelPID: pid) else { throw HolderError(id: id, problem: .ended) }
+    return process
   }
 
   /// The user that root's process becomes; others stay who they are (0).

@@ -1,4 +1,5 @@
 /// The control protocol of the background process, version 1: a message a request, and one or more in answer.
+/// docs/protocol.md has the bytes, and the rules by which portmaps of different ages understand each other.
 enum HolderMessage: Equatable {
   /// Sockets for holdings come with the message, in the holdings' order: `count` of them for each, from the
   /// `offset`th on. Answered by `done`.
@@ -11,11 +12,18 @@ enum HolderMessage: Equatable {
   case release(ids: [String])
   /// Asks for what is held. Answered by `described`, as often as it takes, an empty one at the end.
   case describe
+  /// Asks for the network namespace that the process is in. Answered by `located`; 0.1.0 refuses.
+  case locate
 
   case done
   case sockets(remaining: UInt32)
   case described([Holding])
-  case refused
+  /// The cookie of the network namespace (SO_NETNS_COOKIE).
+  case located(cookie: UInt64)
+  /// The answer to a request that cannot be granted. Version 0.1.0 of portmap gives no reason.
+  case refused(Refusal?)
+  /// The answer to the first request where something could not be done at the start: the process ends with it.
+  case failed(SystemError)
 
   struct Part: Equatable {
     let holding: Holding
@@ -46,6 +54,7 @@ enum HolderMessage: Equatable {
       writer.put(UInt8(4))
       for id in ids { writer.put(id: id) }
     case .describe: writer.put(UInt8(5))
+    case .locate: writer.put(UInt8(6))
     case .done: writer.put(UInt8(128))
     case .sockets(let remaining):
       writer.put(UInt8(129))
@@ -53,7 +62,17 @@ enum HolderMessage: Equatable {
     case .described(let holdings):
       writer.put(UInt8(130))
       for holding in holdings { holding.encode(to: &writer) }
-    case .refused: writer.put(UInt8(131))
+    case .refused(nil): writer.put(UInt8(131))
+    case .refused(let refusal?):
+      writer.put(UInt8(132))
+      writer.put(refusal.rawValue)
+    case .failed(let error):
+      writer.put(UInt8(133))
+      writer.put(error.errno)
+      writer.put(text: error.subject ?? error.call)
+    case .located(let cookie):
+      writer.put(UInt8(134))
+      writer.put(cookie)
     }
     return writer.bytes
   }
@@ -84,6 +103,7 @@ enum HolderMessage: Equatable {
       }
       self = .release(ids: ids)
     case 5: self = .describe
+    case 6: self = .locate
     case 128: self = .done
     case 129:
       guard let remaining = reader.number(UInt32.self) else { return nil }
@@ -95,9 +115,62 @@ enum HolderMessage: Equatable {
         holdings.append(holding)
       }
       self = .described(holdings)
-    case 131: self = .refused
+    case 131: self = .refused(nil)
+    case 132:
+      guard let number = reader.number(UInt8.self) else { return nil }
+      self = .refused(Refusal(rawValue: number))
+    case 133:
+      guard let errno = reader.number(Int32.self) else { return nil }
+      self = .failed(SystemError(call: reader.text(), errno: errno))
+    case 134:
+      guard let cookie = reader.number(UInt64.self) else { return nil }
+      self = .located(cookie: cookie)
     default: return nil
     }
     guard reader.isAtEnd else { return nil }
   }
 }
+
+/// Why a background process does not do what it was asked.
+struct Refusal: RawRepresentable, Equatable {
+  let rawValue: UInt8
+
+  /// It holds nothing of that id.
+  static let notHeld = Refusal(rawValue: 1)
+  /// It serves what is of that id: only the sockets of what is held for others go out.
+  static let served = Refusal(rawValue: 2)
+  /// The message is none that it knows, or comes at the wrong time.
+  static let notUnderstood = Refusal(rawValue: 3)
+  /// The caller is neither root nor the user that it belongs to.
+  static let notAllowed = Refusal(rawValue: 4)
+}
+
+extension Refusal: CustomStringConvertible {
+  var description: String {
+    switch self {
+    case .notHeld: "it does not hold that"
+    case .served: "it serves that, and hands out only what is reserved"
+    case .notUnderstood: "it does not understand the request: it is of another version of portmap"
+    case .notAllowed: "it answers only root and the user that it belongs to"
+    default: "it refused (reason \(rawValue))"
+    }
+  }
+}
+
+extension ByteWriter {
+  /// Writes a text that goes to the end of the message.
+  fileprivate mutating func put(text: String) {
+    for byte in text.utf8.prefix(longestText) { put(byte) }
+  }
+}
+
+extension ByteReader {
+  fileprivate mutating func text() -> String {
+    var bytes: [UInt8] = []
+    while let byte = number(UInt8.self) { bytes.append(byte) }
+    return String(decoding: bytes.prefix(longestText), as: UTF8.self)
+  }
+}
+
+/// Bytes of a text, of which no more is sent or taken in.
+private let longestText = 255

@@ -3,8 +3,6 @@ import Glibc
 /// Holds what was asked for exactly as long as a command runs: `-- CMD` of map and alloc.
 struct CommandScope {
   let command: [String]
-  /// The command's environment, but for what is added to it.
-  let environment: [String: String]
   let setting: Setting
 
   /// Runs the command.
@@ -19,9 +17,7 @@ struct CommandScope {
     sockets: [Descriptor] = [],
     commit: (ProcessIdentity) throws -> Selection
   ) throws -> Int32 {
-    var environment = environment
-    for name in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] { environment[name] = nil }
-    let supervision = try Supervision(command, environment: environment.merging(variables) { $1 })
+    let supervision = try Supervision(command, variables: variables)
     let selection = try commit(supervision.process)
     let result = Result { try supervision.run(with: sockets) }
     try release(selection)

@@ -35,7 +35,7 @@ extension Workspace {
     let holder = holder(of: reservation) ?? ""
     let client = try HolderClient.connect(to: holder, in: folder.descriptor)
     guard let socket = try client?.take(reservation.id).first else {
-      throw HolderError(id: holder, problem: "it is gone, and \(reservation) with it")
+      throw HolderError(id: holder, problem: .gone(with: "\(reservation)"))
     }
     return socket
   }

@@ -13,7 +13,7 @@ struct Inspection {
     guard state.intent == nil else { return [.commandDied] }
     var found: [Difference] = state.waiting.map { .removalWaits($0) }
     found += state.mappings.filter { $0.status == .broken }.map { .removalUnfinished($0.mapping) }
-    found += ProcessInspection(workspace).differences()
+    found += try ProcessInspection(workspace).differences()
     found += try LinkInspection(workspace).differences()
     found += forwarding()
     // Rules are root's alone to see; without any there is nothing to compare for others.

@@ -8,22 +8,39 @@ struct ProcessInspection {
 
   private var state: State { workspace.state }
 
-  func differences() -> [Difference] {
-    state.holders.flatMap(differences) + unknown.map { .processUnknown(id: $0) }
+  func differences() throws -> [Difference] {
+    try state.holders.flatMap(differences) + unknown.map { .processUnknown(id: $0) }
   }
 
-  private func differences(of record: HolderRecord) -> [Difference] {
+  /// - Throws: Interruption.
+  private func differences(of record: HolderRecord) throws -> [Difference] {
     let wanted = state.holdings(of: record.id)
-    guard record.process.isAlive else { return [.processDead(record, wanted)] + wanted.flatMap(taken) }
-    guard let client = try? HolderClient.connect(to: record.id, in: workspace.folder.descriptor),
-      let held = try? client.describe()
-    else { return [.processSilent(record, wanted)] }
+    guard let (client, held) = try answer(of: record) else {
+      // Whoever answers is alive, whether /proc shows it or not.
+      let isAlive = record.process.isAlive
+      return isAlive
+        ? [.processSilent(record, wanted)] : [.processDead(record, wanted)] + wanted.flatMap(taken)
+    }
     let ids = Set(held.map(\.id))
     let known = Set(wanted.map(\.id))
     let excess = held.filter { !known.contains($0.id) }
     return wanted.filter { !ids.contains($0.id) }.map { .notHeld($0, by: record) }
       + (excess.isEmpty ? [] : [.heldInExcess(excess, by: record)])
       + wanted.filter { ids.contains($0.id) }.flatMap { altered($0, record, client) }
+  }
+
+  /// What a process says that it holds; nil where it does not answer.
+  private func answer(of record: HolderRecord) throws -> (HolderClient, [Holding])? {
+    do {
+      guard let client = try HolderClient.connect(to: record.id, in: workspace.folder.descriptor) else {
+        return nil
+      }
+      return (client, try client.describe())
+    } catch let interruption as Interruption {
+      throw interruption
+    } catch {
+      return nil
+    }
   }
 
   /// What is wrong with the sockets of a port that nobody is to be answered on.

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// What `repair` does about a state file that cannot be read: keeps a copy, and asks the background processes and the
@@ -24,11 +25,18 @@ enum Salvage {
   private static func checkNamespaces(_ workspace: Workspace) throws {
     let folder = workspace.folder
     for id in ProcessInspection(workspace).unknown {
-      guard let pid = try? HolderClient.connect(to: id, in: folder.descriptor)?.pid,
-        let process = ProcessIdentity(pid: pid), let namespace = NetworkNamespace(of: pid)
+      guard let client = try? HolderClient.connect(to: id, in: folder.descriptor),
+        let process = client.process
       else { continue }
-      if namespace != NetworkNamespace(of: getpid()) { throw OtherNamespace.error(folder, process) }
+      if try !isHere(client, process) { throw OtherNamespace.error(folder, process) }
     }
+  }
+
+  /// Whether a process is in this namespace. One of 0.1.0 does not say so, but can be looked at.
+  private static func isHere(_ client: HolderClient, _ process: ProcessIdentity) throws -> Bool {
+    if let cookie = try client.namespaceCookie() { return cookie == clinux_netns_cookie() }
+    let namespace = NetworkNamespace(of: process.pid)
+    return namespace == nil || namespace == NetworkNamespace(of: getpid())
   }
 
   private static func keepCopy(in folder: StateFolder) throws -> String {
@@ -49,7 +57,7 @@ enum Salvage {
     var holders: [HolderRecord] = []
     for id in ProcessInspection(workspace).unknown {
       guard let client = try? HolderClient.connect(to: id, in: workspace.folder.descriptor),
-        let process = client.pid.flatMap({ ProcessIdentity(pid: $0) }), let held = try? client.describe()
+        let process = client.process, let held = try? client.describe()
       else { continue }
       holders.append(HolderRecord(id: id, process: process))
       for holding in held {

@@ -37,7 +37,9 @@ struct Teardown {
     for (holder, references) in Dictionary(grouping: removal.holdings, by: \.holder) {
       attempt({ try release(references.map(\.id), from: holder) }) { $0.holdings += references }
     }
-    for holder in removal.holders { end(holder) }
+    for holder in removal.holders {
+      attempt({ try HolderClient.end(holder, in: workspace.folder.descriptor) }) { $0.holders.append(holder) }
+    }
     for reference in removal.restored {
       attempt({ try restore(reference) }, orKeep: { $0.restored.append(reference) })
     }
@@ -72,17 +74,6 @@ struct Teardown {
   private func release(_ ids: [String], from holder: String) throws {
     guard let client = try HolderClient.connect(to: holder, in: workspace.folder.descriptor) else { return }
     try client.release(ids)
-  }
-
-  /// Ends a background process: by letting go of all that it holds, or by force when it does not answer.
-  private func end(_ holder: String) {
-    let folder = workspace.folder.descriptor
-    defer { unlinkat(folder.raw, ControlSocket.name(holder), 0) }
-    guard let client = try? HolderClient.connect(to: holder, in: folder), let pid = client.pid,
-      let process = ProcessIdentity(pid: pid)
-    else { return }
-    if let holdings = try? client.describe() { try? client.release(holdings.map(\.id)) }
-    if !process.ends(within: 1000) { process.kill() }
   }
 
   /// Puts a reservation's socket, which another process was about to take over, back to how it was.

@@ -61,7 +61,11 @@ struct Transaction {
     try Interruption.check()
     for (socket, reservation) in sockets.lent { try listenAgain(socket, reservation) }
     let id = plan.making.holder
-    let (process, client) = try HolderLauncher.launch(id: id, in: workspace.folder.descriptor)
+    let (process, client) = try HolderLauncher.launch(
+      id: id,
+      in: workspace.folder.descriptor,
+      say: { workspace.notify(.waiting($0)) }
+    )
     try client.hold(plan.making.holdings.map { ($0, sockets.byHolding[$0.id] ?? []) })
     return (HolderRecord(id: id, process: process), client)
   }

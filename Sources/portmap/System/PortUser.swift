@@ -1,30 +1,43 @@
 import Glibc
 
-/// Who has a port, for the message that says that it is taken.
+/// The program that has a port, for the message that says that it is taken.
 enum PortUser {
-  /// `nginx (process 123)`; nil where that cannot be seen.
+  private struct BoundSocket {
+    /// As /proc/PID/fd names it: `socket:[12345]`.
+    let name: String
+    /// The user that has opened it.
+    let user: uid_t
+  }
+
+  /// `nginx (process 123)`, or whose program it is where it does not let itself be looked into, as portmap's own
+  /// background processes do not even by their user; nil where nothing can be seen.
   static func find(_ transport: Transport, _ port: UInt16) -> String? {
-    let inodes = Set(["", "6"].flatMap { Self.inodes("/proc/net/\(transport.rawValue)\($0)", port) })
-    guard !inodes.isEmpty else { return nil }
+    let sockets = ["", "6"].flatMap { Self.sockets("/proc/net/\(transport.rawValue)\($0)", port) }
+    let names = Set(sockets.map(\.name))
+    guard let user = sockets.first?.user else { return nil }
     for name in Files.names(in: "/proc") ?? [] {
       guard let pid = Int32(name), let files = Files.names(in: "/proc/\(pid)/fd") else { continue }
       for file in files {
-        guard let target = link("/proc/\(pid)/fd/\(file)"), inodes.contains(target) else { continue }
+        guard let target = link("/proc/\(pid)/fd/\(file)"), names.contains(target) else { continue }
         return "\(Files.word(of: "/proc/\(pid)/comm") ?? "a program") (process \(pid))"
       }
     }
-    return nil
+    return "a program of user \(user) that is not to be looked into"
   }
 
-  /// The sockets bound to a port, as /proc/PID/fd names them: `socket:[12345]`.
-  private static func inodes(_ table: String, _ port: UInt16) -> [String] {
+  /// The sockets bound to a port.
+  private static func sockets(_ table: String, _ port: UInt16) -> [BoundSocket] {
     guard let bytes = Files.contents(of: table) else { return [] }
     let suffix =
       ":" + String(repeating: "0", count: 4 - String(port, radix: 16).count)
       + String(port, radix: 16).uppercased()
     return String(decoding: bytes, as: UTF8.self).split(separator: "\n").dropFirst().compactMap { line in
       let fields = line.split(separator: " ")
-      return fields.count > 9 && fields[1].hasSuffix(suffix) ? "socket:[\(fields[9])]" : nil
+      guard fields.count > 9, fields[1].hasSuffix(suffix), fields[9] != "0", let user = uid_t(fields[7])
+      else {
+        return nil
+      }
+      return BoundSocket(name: "socket:[\(fields[9])]", user: user)
     }
   }
 

@@ -20,7 +20,7 @@ enum UnixSocket {
   /// the path that it was bound to, would else clear it away as an old one that nobody uses.
   static func listen(on name: String, in folder: Descriptor) throws(SystemError) -> Descriptor {
     let socket = try make()
-    try withAddress(name, in: folder) { address, length throws(SystemError) in
+    _ = try withAddress(name, in: folder) { address, length throws(SystemError) in
       try syscall("bind", about: name) { bind(socket.raw, address, length) }
     }
     try syscall("chmod", about: name) { fchmodat(folder.raw, name, S_ISVTX | 0o600, 0) }
@@ -28,12 +28,27 @@ enum UnixSocket {
     return socket
   }
 
-  static func connect(to name: String, in folder: Descriptor) throws(SystemError) -> Descriptor {
+  /// Connects to a file of a folder. Where the backlog of the one who listens there is full, the call waits, and
+  /// nothing but the call: such a socket cannot be polled.
+  ///
+  /// - Throws: SystemError, ETIMEDOUT at the deadline; Interruption on a signal.
+  static func connect(to name: String, in folder: Descriptor, by deadline: Deadline) throws -> Descriptor {
     let socket = try make()
-    try withAddress(name, in: folder) { address, length throws(SystemError) in
-      try syscall("connect", about: name) { Glibc.connect(socket.raw, address, length) }
+    let slice = timeval(tv_sec: 0, tv_usec: Deadline.slice * 1000)
+    guard socket.setOption(SocketLevel.socket, SO_SNDTIMEO, structure: slice) else {
+      throw SystemError(call: "setsockopt", errno: errno, subject: name)
     }
-    return socket
+    while true {
+      let code = try withAddress(name, in: folder) { address, length in
+        Glibc.connect(socket.raw, address, length) == 0 ? 0 : errno
+      }
+      if code == 0 { return socket }
+      guard code == EAGAIN || code == EINTR else {
+        throw SystemError(call: "connect", errno: code, subject: name)
+      }
+      try Interruption.checkWhileWaiting()
+      if deadline.hasPassed { throw SystemError(call: "connect", errno: ETIMEDOUT, subject: name) }
+    }
   }
 
   /// Whether a descriptor is open and one of these sockets.
@@ -46,34 +61,46 @@ enum UnixSocket {
     return option(SO_DOMAIN) == AF_UNIX && option(SO_TYPE) == Int32(SOCK_SEQPACKET.rawValue)
   }
 
-  /// Limits how long a blocking send or receive may take; it fails with EAGAIN then.
-  static func limit(_ socket: Descriptor, seconds: Int) throws(SystemError) {
-    let time = timeval(tv_sec: seconds, tv_usec: 0)
-    for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
-      guard socket.setOption(SocketLevel.socket, option, structure: time) else {
-        throw SystemError(call: "setsockopt", errno: errno)
+  /// Sends a message.
+  ///
+  /// - Throws: SystemError, ETIMEDOUT at the deadline; Interruption on a signal.
+  static func send(
+    _ bytes: [UInt8],
+    _ descriptors: [Descriptor] = [],
+    to socket: Descriptor,
+    by deadline: Deadline
+  ) throws {
+    let raw = descriptors.map(\.raw)
+    while try nonblocking(
+      "sendmsg",
+      { clinux_send_descriptors(socket.raw, bytes, bytes.count, raw, raw.count) }
+    ) == nil {
+      guard try deadline.wait(for: POLLOUT, of: socket) else {
+        throw SystemError(call: "sendmsg", errno: ETIMEDOUT)
       }
     }
   }
 
-  static func send(_ bytes: [UInt8], _ descriptors: [Descriptor] = [], to socket: Descriptor)
-    throws(SystemError)
-  {
-    let raw = descriptors.map(\.raw)
-    try syscall("sendmsg") { clinux_send_descriptors(socket.raw, bytes, bytes.count, raw, raw.count) }
-  }
-
-  /// The next message; an empty one without descriptors when the other end has closed.
-  static func receive(from socket: Descriptor) throws(SystemError) -> (
+  /// Receives the next message; an empty one without descriptors when the other end has closed.
+  ///
+  /// - Throws: SystemError, ETIMEDOUT at the deadline; Interruption on a signal.
+  static func receive(from socket: Descriptor, by deadline: Deadline) throws -> (
     bytes: [UInt8], descriptors: [Descriptor]
   ) {
     var bytes = [UInt8](repeating: 0, count: longestMessage)
     var raw = [Int32](repeating: -1, count: descriptorsPerMessage)
     var count = 0
-    let length = try syscall("recvmsg") {
-      clinux_receive_descriptors(socket.raw, &bytes, bytes.count, &raw, &count)
+    while true {
+      let length = try nonblocking("recvmsg") {
+        clinux_receive_descriptors(socket.raw, &bytes, bytes.count, &raw, &count)
+      }
+      if let length {
+        return (Array(bytes[..<length]), raw[..<count].map(Descriptor.init(owning:)))
+      }
+      guard try deadline.wait(for: POLLIN, of: socket) else {
+        throw SystemError(call: "recvmsg", errno: ETIMEDOUT)
+      }
     }
-    return (Array(bytes[..<length]), raw[..<count].map(Descriptor.init(owning:)))
   }
 
   /// A socket with a name that belongs to the network namespace and not to the file system.
@@ -103,11 +130,11 @@ enum UnixSocket {
   }
 
   /// Names the file by way of its folder's descriptor: the folder's own path may be longer than an address holds.
-  private static func withAddress(
+  private static func withAddress<Result>(
     _ name: String,
     in folder: Descriptor,
-    _ body: (UnsafePointer<sockaddr>, socklen_t) throws(SystemError) -> Void
-  ) throws(SystemError) {
+    _ body: (UnsafePointer<sockaddr>, socklen_t) throws(SystemError) -> Result
+  ) throws(SystemError) -> Result {
     var address = sockaddr_un()
     address.sun_family = sa_family_t(AF_UNIX)
     let path = Array("/proc/self/fd/\(folder.raw)/\(name)".utf8)
@@ -119,6 +146,6 @@ enum UnixSocket {
     defer { pointer.deallocate() }
     pointer.initialize(to: address)
     let generic = UnsafeRawPointer(pointer).assumingMemoryBound(to: sockaddr.self)
-    try body(generic, socklen_t(MemoryLayout<sockaddr_un>.size))
+    return try body(generic, socklen_t(MemoryLayout<sockaddr_un>.size))
   }
 }
