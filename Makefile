@@ -107,10 +107,11 @@ FUZZ_SECONDS ?= 600
 fuzz:
 	$(call need,clang:clang)
 	mkdir -p .build/fuzz
-	clang -c -O1 -I Sources/CLinux/include Sources/CLinux/clinux.c -o .build/fuzz/clinux.o
+	for part in Sources/CLinux/*.c; do \
+	  clang -c -O1 -I Sources/CLinux/include "$$part" -o ".build/fuzz/$$(basename "$$part" .c).o" || exit 1; done
 	swiftc -swift-version 6 -O -wmo -parse-as-library -sanitize=fuzzer -profile-generate -profile-coverage-mapping \
 	  -module-name portmap -I Tests/Fuzz -o .build/fuzz/readers \
-	  $$(find Sources/portmap -name '*.swift' ! -name main.swift) Tests/Fuzz/*.swift .build/fuzz/clinux.o
+	  $$(find Sources/portmap -name '*.swift' ! -name main.swift) Tests/Fuzz/*.swift .build/fuzz/*.o
 	Tests/Fuzz/run $(FUZZ_SECONDS)
 
 # Rounds of map, traffic and unmap: nothing may grow. For every day: make soak ROUNDS=300.

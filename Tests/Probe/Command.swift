@@ -49,6 +49,7 @@ enum Command {
            probe spray ADDR PORT[-END] [--bind ADDR[/PORT]]
            probe bind tcp|udp ADDR PORT [--reuse] [--v6only]
            probe cookie
+           probe confine PROGRAM [--tell]
            probe activate tcp/ADDR/PORT|udp/ADDR/PORT... -- CMD ARG...
     all: [--timeout SECONDS] for an answer, [--lifetime SECONDS] for the whole
     """
@@ -68,6 +69,7 @@ enum Command {
       case "connects": try connects(options)
       case "bind": try tryBinding(options)
       case "cookie": say("\(clinux_netns_cookie())")
+      case "confine": try confine(options)
       case "activate": try activate(options)
       default: throw Ending(.usage, usage)
       }

@@ -32,6 +32,11 @@ flows() { # PROTO
   conntrack -L -f ipv6 -p "$1" -d 2001:db8:1::1 --orig-port-dst 8086 2>&1 | grep -v "^conntrack v.* 0 flow entries"
 }
 
+# What the newest process of portmap has left of what it was started with: capabilities, new privileges, system calls.
+confinement() {
+  awk '/^(CapEff|NoNewPrivs|Seccomp):/ { printf "%s ", $2 }' "/proc/$(pidof portmap | cut -d' ' -f1)/status"
+}
+
 process_runs() { [ -n "$(processes "$1")" ]; }
 
 # is_free WHAT PROTO PORT
@@ -49,6 +54,7 @@ check_reservation() { # PROTO
   like "$1 alloc: a port of the automatic range" "[456]????" "$port"
   status "$1 alloc: by number" 0 portmap alloc "8070/$1"
   is "$1 alloc: prints the number" 8070 "$(cat /tmp/output)"
+  is "$1 alloc: the process that holds it is confined" "0000000000000000 1 2 " "$(confinement)"
   nobody_takes "alloc" "$1" 8070
   nobody_answers "alloc" "$1" 8070
   status "$1 alloc: a reserved port is a conflict" 3 portmap alloc "8070/$1"

@@ -5,10 +5,12 @@
 #define CLINUX_H
 
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/netlink.h>
+#include <linux/seccomp.h>
 #include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
@@ -17,6 +19,7 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -92,6 +95,19 @@ int clinux_set_no_new_privileges(void);
 int clinux_become(uid_t id);
 /// 1 when the effective set has the capability, 0 when not.
 int clinux_has_capability(int capability);
+
+/// The processor, and the way to call the kernel on it, that this program was built for: AUDIT_ARCH_… of <linux/audit.h>.
+extern const uint32_t clinux_architecture;
+/// F_SETPIPE_SZ of <fcntl.h>, which only _GNU_SOURCE shows.
+extern const int clinux_set_pipe_size_command;
+/// Keeps others of the same user out of this process's memory and descriptors (PR_SET_DUMPABLE), and the process from
+/// starting others and leaving core dumps (RLIMIT_NPROC and RLIMIT_CORE, 0).
+int clinux_close_process(void);
+/// Has the kernel ask a classic BPF program about every system call of this process from now on (seccomp(2)).
+int clinux_filter_system_calls(const struct sock_filter *instructions, unsigned short count);
+/// Writes a line on stderr for every system call that a filter answers with SECCOMP_RET_TRAP, and lets it fail with
+/// EPERM.
+int clinux_tell_refused_calls(void);
 
 /// What ps and ss call this process.
 int clinux_set_process_name(const char *name);

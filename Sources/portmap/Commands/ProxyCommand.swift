@@ -24,6 +24,8 @@ enum ProxyCommand {
       }
       let stopper = Stopper(loop: loop)
       _ = try loop.add(signals, events: Readiness.input, handler: stopper)
+      try syscall("capset") { clinux_drop_capabilities() }
+      try Confinement.enter(Set(frontends.map(\.1.backendSocket)), DebugLog(of: "proxy"))
       try withExtendedLifetime(stopper) { try loop.run() }
       server.closeAll()
     }

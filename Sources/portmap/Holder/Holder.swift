@@ -14,8 +14,9 @@ import Glibc
 ///     serving     --release-> serving, or ends with the last holding
 ///
 /// From `begin` on the control socket in the state folder is answered too, to root and to the user who made the call.
-/// Everything privileged has happened before: the process gives up its user and its capabilities first of all. It
-/// touches neither Foundation nor any file, so that a thousand of them cost little.
+/// Everything privileged has happened before: the process gives up its user and its capabilities first of all, and
+/// before it answers `begin` whatever else serving does not need (Confinement). It touches neither Foundation nor any
+/// file, so that a thousand of them cost little.
 final class Holder: EventHandler {
   private let loop: EventLoop
   private let proxy: ProxyServer
@@ -136,6 +137,7 @@ final class Holder: EventHandler {
 
   /// Serves mappings and answers commands. Whatever can fail has been done when the command hears of it.
   private func begin() throws(SystemError) {
+    var kinds: Set<SocketKind> = []
     for (id, entry) in held {
       guard case .mapping(let mapping) = entry.holding, mapping.delivery.proxy else { continue }
       for (socket, port) in zip(entry.sockets, mapping.backendPorts.ports) {
@@ -146,12 +148,14 @@ final class Holder: EventHandler {
         )
         try DropFilter.detach(from: socket)
         try proxy.serve(socket, route: route, group: entry.number)
+        kinds.insert(route.backendSocket)
       }
       held[id]?.sockets = []
     }
     try control.setNonBlocking()
     _ = try loop.add(control, events: Readiness.input, handler: self)
     log.say("serves \(proxy.socketCount) sockets, as process \(getpid()) and user \(geteuid())")
+    try Confinement.enter(kinds, log)
   }
 
   /// A command connects: it is answered until it hangs up, one after the other.

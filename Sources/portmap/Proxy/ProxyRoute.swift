@@ -21,3 +21,8 @@ struct ProxyRoute: Sendable {
     self.udpTimeout = udpTimeout
   }
 }
+
+extension ProxyRoute {
+  /// The kind of the sockets that it opens to its backend.
+  var backendSocket: SocketKind { SocketKind(transport, backend.ip.family) }
+}

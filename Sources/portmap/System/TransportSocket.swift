@@ -11,6 +11,9 @@ extension Transport {
     }
   }
 
+  /// The type of its sockets, without flags.
+  var socketType: Int32 { Int32((isConnectionOriented ? SOCK_STREAM : SOCK_DGRAM).rawValue) }
+
   /// The transport with a protocol's number; nil for one whose ports cannot be mapped.
   init?(number: Int32) {
     guard let transport = Self.allCases.first(where: { $0.number == number }) else { return nil }
@@ -25,10 +28,23 @@ extension Descriptor {
     _ family: IPAddress.Family,
     about subject: String? = nil
   ) throws(SystemError) -> Descriptor {
-    let kind = transport.isConnectionOriented ? SOCK_STREAM : SOCK_DGRAM
-    let type = Int32(kind.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
+    let kind = SocketKind(transport, family)
+    let flags = Int32(SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
     return try Descriptor("socket", about: subject) {
-      Glibc.socket(family == .v4 ? AF_INET : AF_INET6, type, transport.number)
+      Glibc.socket(kind.family, kind.type | flags, kind.number)
     }
+  }
+}
+
+/// The arguments with which a socket is opened: family, type without flags, protocol.
+struct SocketKind: Hashable {
+  let family: Int32
+  let type: Int32
+  let number: Int32
+
+  init(_ transport: Transport, _ family: IPAddress.Family) {
+    self.family = family == .v4 ? AF_INET : AF_INET6
+    type = transport.socketType
+    number = transport.number
   }
 }
