@@ -10,7 +10,7 @@ struct HolderError: Error {
     case ended
     /// It did not answer in time: it is stopped, or hangs.
     case silent
-    /// It does not do that; 0.1.0 does not say why.
+    /// It does not do that; the first version does not say why.
     case refused(Refusal?)
     /// It could not do something at its start.
     case failed(SystemError)

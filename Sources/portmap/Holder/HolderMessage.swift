@@ -12,7 +12,7 @@ enum HolderMessage: Equatable {
   case release(ids: [String])
   /// Asks for what is held. Answered by `described`, as often as it takes, an empty one at the end.
   case describe
-  /// Asks for the network namespace that the process is in. Answered by `located`; 0.1.0 refuses.
+  /// Asks for the network namespace that the process is in. Answered by `located`; the first version refuses.
   case locate
 
   case done
@@ -20,7 +20,7 @@ enum HolderMessage: Equatable {
   case described([Holding])
   /// The cookie of the network namespace (SO_NETNS_COOKIE).
   case located(cookie: UInt64)
-  /// The answer to a request that cannot be granted. Version 0.1.0 of portmap gives no reason.
+  /// The answer to a request that cannot be granted. The first version of portmap gives no reason.
   case refused(Refusal?)
   /// The answer to the first request where something could not be done at the start: the process ends with it.
   case failed(SystemError)

@@ -32,7 +32,7 @@ enum Salvage {
     }
   }
 
-  /// Whether a process is in this namespace. One of 0.1.0 does not say so, but can be looked at.
+  /// Whether a process is in this namespace. One of the first version does not say so, but can be looked at.
   private static func isHere(_ client: HolderClient, _ process: ProcessIdentity) throws -> Bool {
     if let cookie = try client.namespaceCookie() { return cookie == clinux_netns_cookie() }
     let namespace = NetworkNamespace(of: process.pid)
