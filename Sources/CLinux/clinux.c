@@ -183,6 +183,8 @@ int clinux_has_capability(int capability) {
   return (data[capability / 32].effective >> (capability % 32)) & 1;
 }
 
+int clinux_set_parent_death_signal(int signal) { return prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0); }
+
 int clinux_set_process_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
 
 enum { max_spawned_descriptors = 8 };

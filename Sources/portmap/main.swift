@@ -1,8 +1,12 @@
 import Glibc
 
 let words = Array(CommandLine.arguments.dropFirst())
-// The background process is told apart first: it must not touch what the commands need, Foundation above all. Only
-// portmap itself hands a socket of its own over; whoever types these words has mistyped a command.
+// dockerd's userland proxy and the background process are told apart first: they must not touch what the commands need,
+// Foundation above all. Only portmap itself hands a socket of its own over; whoever types the words of the background
+// process has mistyped a command.
+if DockerProxy.isName(CommandLine.arguments.first) {
+  exit(DockerProxy.run(words, version: CommandTable.version))
+}
 switch UnixSocket.isOne(3) ? words.first : nil {
 case HolderLauncher.command: exit(Holder.run(Array(words.dropFirst())))
 case Supervision.command: exit(Supervision.stage())

@@ -109,6 +109,9 @@ int clinux_filter_system_calls(const struct sock_filter *instructions, unsigned 
 /// EPERM.
 int clinux_tell_refused_calls(void);
 
+/// Has the kernel send `signal` when the thread ends that started this process (PR_SET_PDEATHSIG); 0 calls it off.
+int clinux_set_parent_death_signal(int signal);
+
 /// What ps and ss call this process.
 int clinux_set_process_name(const char *name);
 
