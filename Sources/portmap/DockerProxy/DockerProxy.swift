@@ -59,6 +59,8 @@ enum DockerProxy {
     try server.serve(frontend, route: route, group: 0)
     try syscall("capset") { clinux_drop_capabilities() }
     try syscall("prctl") { clinux_set_no_new_privileges() }
+    // What starting took is given back: most of these processes then wait for ever.
+    malloc_trim(0)
     try report.listens()
     try ending.wait()
     server.closeAll()
