@@ -32,15 +32,22 @@ build:
 
 # firewalld is unpacked and not installed: where it is installed it closes the machine.
 FIREWALLD = .build/firewalld
+# dockerd neither: where it is installed it runs.
+DOCKER = .build/docker
 
 .PHONY: test
 test: lint build
-	$(call need,$(TOOLS) $(WITNESS) $(EXAMPLES) $(RECIPES) $(SHELLS) unshare:util-linux ss:iproute2 sysctl:procps \
-	  dpkg-deb:dpkg haproxy:haproxy ufw:ufw nft:nftables dbus-daemon:dbus-daemon strace:strace)
+	$(call need,$(TOOLS) $(WITNESS) $(EXAMPLES) $(RECIPES) $(SHELLS) unshare:util-linux nsenter:util-linux ss:iproute2 \
+	  sysctl:procps dpkg-deb:dpkg haproxy:haproxy ufw:ufw nft:nftables dbus-daemon:dbus-daemon strace:strace)
 	@/usr/bin/python3 -c 'import dbus, gi' 2>/dev/null || DEBIAN_FRONTEND=noninteractive \
 	  apt-get install -y -qq --no-install-recommends python3-dbus python3-gi >/dev/null
 	@test -e $(FIREWALLD)/usr/sbin/firewalld || { mkdir -p $(FIREWALLD) && cd $(FIREWALLD) && \
 	  apt-get download -qq firewalld python3-firewall python3-nftables && \
+	  for package in *.deb; do dpkg -x "$$package" . && rm "$$package"; done; }
+	@ldconfig -p | grep -q libdevmapper.so.1.02.1 && ldconfig -p | grep -q libseccomp.so.2 || \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libdevmapper1.02.1 libseccomp2 >/dev/null
+	@test -e $(DOCKER)/bin/busybox || { mkdir -p $(DOCKER) && cd $(DOCKER) && \
+	  apt-get download -qq docker.io containerd runc busybox-static && \
 	  for package in *.deb; do dpkg -x "$$package" . && rm "$$package"; done; }
 	swift build --build-tests
 	PORTMAP_BINARY=$(CURDIR)/$(BINARY) swift test

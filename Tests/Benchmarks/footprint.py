@@ -11,9 +11,9 @@ BACKEND = 9000
 ECHO, DATAGRAMS = BACKEND + 2, BACKEND + 3
 
 
-def docker_proxy(settings, port, protocol="tcp", backend=80):
+def docker_proxy(settings, port, protocol="tcp", backend=80, program=None):
     return [
-        settings.docker_proxy, "-proto", protocol, "-host-ip", "0.0.0.0", "-host-port", str(port),
+        program or settings.docker_proxy, "-proto", protocol, "-host-ip", "0.0.0.0", "-host-port", str(port),
         "-container-ip", lab.GUEST, "-container-port", str(backend),
     ]  # fmt: skip
 
@@ -31,12 +31,16 @@ def background_processes(settings):
 
 def run(settings, results):
     for count, aim in ((1, None), (50, None), (100, 45)) if settings.full else ((1, None), (50, None)):
-        if settings.docker_proxy:
+        programs = {"docker-proxy": settings.docker_proxy, "portmap as docker-proxy": lab.docker_proxy_link(settings)}
+        for name, program in programs.items():
+            if not program:
+                continue
             lab.Machine().enter()
-            processes = [lab.start(docker_proxy(settings, 20000 + index), True) for index in range(count)]
+            words = [docker_proxy(settings, 20000 + index, program=program) for index in range(count)]
+            processes = [lab.start(line, True) for line in words]
             for index in range(count):
                 lab.wait_for_port("127.0.0.1", 20000 + index)
-            measure(results, "docker-proxy", count, [process.pid for process in processes], aim)
+            measure(results, name, count, [process.pid for process in processes], aim)
             lab.stop(processes)
         lab.Machine().enter()
         measure(results, "portmap", count, portmap_processes(settings, count), aim)

@@ -105,6 +105,16 @@ def start(words, pass_pipe=False):
         os.close(null)
 
 
+def docker_proxy_link(settings):
+    """The name by which portmap is docker's proxy."""
+    link = f"{settings.folder}/link/docker-proxy"
+    os.makedirs(os.path.dirname(link), exist_ok=True)
+    if os.path.lexists(link):
+        os.remove(link)
+    os.symlink(settings.portmap, link)
+    return link
+
+
 def stop(processes):
     for process in processes:
         try:

@@ -26,8 +26,16 @@ def portmap(settings, folder, machine):
 def docker_proxy(settings, folder, machine):
     if not settings.docker_proxy:
         raise lab.Failed("docker-proxy is not there")
+    return started_by_dockerd(settings.docker_proxy)
+
+
+def portmap_as_docker_proxy(settings, folder, machine):
+    return started_by_dockerd(lab.docker_proxy_link(settings))
+
+
+def started_by_dockerd(program):
     words = lambda offset, protocol: [
-        settings.docker_proxy, "-proto", protocol, "-host-ip", "127.0.0.1", "-host-port", str(FRONTEND + offset),
+        program, "-proto", protocol, "-host-ip", "127.0.0.1", "-host-port", str(FRONTEND + offset),
         "-container-ip", lab.GUEST, "-container-port", str(BACKEND + offset),
     ]  # fmt: skip
     processes = [lab.start(words(offset, "tcp"), True) for offset in TCP_PORTS]
@@ -87,6 +95,7 @@ CONTENDERS = {
     "direct": (direct, True),
     "docker-proxy": (docker_proxy, True),
     "portmap": (portmap, True),
+    "portmap as docker-proxy": (portmap_as_docker_proxy, True),
     "haproxy": (haproxy, False),
     "nginx": (nginx, True),
     "pasta": (pasta, True),

@@ -27,6 +27,7 @@ import Testing
       /usr/share/zsh/vendor-completions/_portmap /usr/share/fish/vendor_completions.d/portmap.fish; do
       [ -s "$file" ]
     done
+    /usr/libexec/portmap/docker-proxy -v
     dpkg-query --show --showformat '${Depends}\\n' portmap
     "$0/demo" /usr/bin/portmap >/dev/null
     # An upgrade leaves alone what is there, a removal takes it away.
@@ -34,7 +35,7 @@ import Testing
     dpkg --install "$0"/*.deb >/dev/null
     portmap list
     dpkg --remove portmap >/dev/null
-    [ ! -e /usr/bin/portmap ]
+    [ ! -e /usr/bin/portmap ] && [ ! -e /usr/libexec/portmap ]
     [ -z "$(ss -Hltn sport = 8080)" ]
     """
 
@@ -59,7 +60,8 @@ import Testing
     )
     let version = try run([Tools.portmap, "--version"]).lines[0]
     let shown = outcome.stdout.replacing(#/(?m)^8080 .*/#, with: "8080 …").split(separator: "\n")
-    let wanted = [version, "iptables, iproute2", "8080", "PORT  BY        ID", "8080 …", "done"]
+    let proxy = version.replacing("portmap", with: "docker-proxy (portmap) version")
+    let wanted = [version, proxy, "iptables, iproute2", "8080", "PORT  BY        ID", "8080 …", "done"]
     #expect(shown.map { String($0) } == wanted, "\(outcome)")
   }
 
@@ -92,5 +94,6 @@ import Testing
     ] {
       #expect(FileManager.default.fileExists(atPath: folder + "/usr/local/" + file), "\(file)")
     }
+    try run([folder + "/usr/local/libexec/portmap/docker-proxy", "-v"])
   }
 }
