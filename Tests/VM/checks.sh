@@ -187,6 +187,27 @@ check_without_rules() { # PROTO
   is_free "alloc -- CMD" "$1" 8093
 }
 
+# Called as dockerd calls its proxy: one address, and a word on descriptor 3.
+check_docker_proxy() { # PROTO
+  local pid
+  ln -sf "$(command -v portmap)" /tmp/docker-proxy
+  rm -f /tmp/report
+  /tmp/docker-proxy -proto "$1" -host-ip 0.0.0.0 -host-port 8095 -container-ip 172.16.42.2 -container-port 80 \
+    3>/tmp/report &
+  pid=$!
+  wait_for test -s /tmp/report
+  is "$1 docker-proxy: says that it listens" 0 "$(cat /tmp/report)"
+  asks "$1 docker-proxy: IPv4" "web 172.16.42.1 80 hello" outside "$1" 192.0.2.1 8095
+  asks "$1 docker-proxy: not IPv6" "*(status 10)" outside "$1" 2001:db8:1::1 8095
+  is "$1 docker-proxy: a second one says why not" "1 listen ${1}4 0.0.0.0:8095: bind: address already in use" \
+    "$(try sh -c '"$@" 3>&1' sh /tmp/docker-proxy -proto "$1" -host-ip 0.0.0.0 -host-port 8095 \
+      -container-ip 172.16.42.2 -container-port 80 | sed 's/, by .*//; s/(status 1)$//')"
+  kill "$pid"
+  wait "$pid"
+  is "$1 docker-proxy: SIGTERM ends it with 0" 0 $?
+  is_free "docker-proxy" "$1" 8095
+}
+
 # SCTP packets that came to the guest and belong to no association.
 strays_in_web() { ip netns exec web grep SctpOutOfBlues /proc/net/sctp/snmp; }
 
@@ -266,6 +287,7 @@ check_all() {
       check_conflict $proto
       check_bulk $proto
       check_without_rules $proto
+      check_docker_proxy $proto
       check_sctp $proto
     fi
     check_unmap $proto
