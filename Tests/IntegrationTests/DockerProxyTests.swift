@@ -84,7 +84,8 @@ import Testing
       let pids = try topology.host.processes()
       let pid = try #require(pids.first { comm(of: $0) == "docker-proxy" })
       let status = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
-      for line in ["CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1"] {
+      for line in ["CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"]
+      {
         #expect(status.contains(line), "\(status)")
       }
     }

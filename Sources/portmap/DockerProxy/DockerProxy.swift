@@ -9,8 +9,8 @@ import Glibc
 ///     starting  --anything goes wrong-->  ends      says `1` and what, or on stderr where there is no pipe
 ///     serving   --INT, TERM, the end of the process that started it-->  ends, and all connections with it
 ///
-/// What needs privileges is done before it says `0`, and so are they given up. Where there are hundreds of ports there
-/// are hundreds of these processes: none touches Foundation.
+/// What needs privileges is done before it says `0`, and then it gives up them and whatever else serving does not need
+/// (Confinement). Where there are hundreds of ports there are hundreds of these processes: none touches Foundation.
 enum DockerProxy {
   /// The name by which dockerd knows it.
   static let name = "docker-proxy"
@@ -58,7 +58,7 @@ enum DockerProxy {
     let route = ProxyRoute(transport: options.transport, backend: options.backend)
     try server.serve(frontend, route: route, group: 0)
     try syscall("capset") { clinux_drop_capabilities() }
-    try syscall("prctl") { clinux_set_no_new_privileges() }
+    try Confinement.enter([route.backendSocket], DebugLog(of: name))
     // What starting took is given back: most of these processes then wait for ever.
     malloc_trim(0)
     try report.listens()
