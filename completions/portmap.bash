@@ -97,7 +97,7 @@ _portmap() {
                 esac
             elif [[ $command == "" ]]; then
                 words="map unmap alloc list proxy check repair"
-            elif [[ $command == unmap || $command == list ]]; then
+            elif [[ $command == unmap || $command == list || $command == check ]]; then
                 words=$(_portmap_identifiers)
             fi
             ;;

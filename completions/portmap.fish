@@ -106,7 +106,7 @@ complete -c portmap -n '__portmap_using map' -l masquerade -d 'rewrite the sourc
 
 complete -c portmap -n '__portmap_using unmap' -l if-exists -d 'a target that is nowhere is no failure'
 complete -c portmap -n '__portmap_using unmap' -l all -d 'release everything'
-complete -c portmap -n '__portmap_using unmap list' -a '(__portmap_identifiers)'
+complete -c portmap -n '__portmap_using unmap list check' -a '(__portmap_identifiers)'
 
 complete -c portmap -n '__portmap_using alloc' -s c -l count -x -d 'how many of each'
 complete -c portmap -n '__portmap_using alloc' -l lend -d 'let a server bind the port itself'

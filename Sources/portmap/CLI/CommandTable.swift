@@ -195,11 +195,14 @@ enum CommandTable {
     ),
     CommandDefinition(
       name: "check",
-      synopsis: ["check"],
+      synopsis: ["check [TARGET...]"],
       summary: "compare rules, sockets and processes with what they should be",
+      details: [target],
       options: [],
       example: ("portmap check || portmap repair", "mends what is not as it should be"),
-      statuses: [done, (.failed, "there is a difference, or check failed"), usage, notPermitted],
+      statuses: [
+        done, (.failed, "there is a difference, or check failed"), usage, notPermitted, nowhere,
+      ],
       run: CheckCommand.run
     ),
     CommandDefinition(
