@@ -75,7 +75,7 @@ _portmap() {
             mapfile -t COMPREPLY < <(compgen -d -- "$cur")
             return
             ;;
-        --range | --name | --subnet | --count | -c | --udp-timeout) return ;;
+        --range | --origin | --name | --subnet | --count | -c | --udp-timeout) return ;;
         *)
             if [[ $cur == -* ]]; then
                 words="--json --quiet --verbose --state-dir --help -q -v -h"
@@ -91,12 +91,17 @@ _portmap() {
                         words+=" --dry-run -c -n"
                         ;;
                     proxy) words+=" --proxy-protocol --udp-timeout" ;;
+                    apply) words+=" --origin --dry-run -n" ;;
                     repair) words+=" --dry-run -n" ;;
                     list | check) ;;
                     *) return ;;
                 esac
             elif [[ $command == "" ]]; then
-                words="map unmap alloc list proxy check repair"
+                words="map unmap alloc apply list proxy check repair"
+            elif [[ $command == apply ]]; then
+                compopt -o filenames 2>/dev/null
+                mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+                return
             elif [[ $command == unmap || $command == list || $command == check ]]; then
                 words=$(_portmap_identifiers)
             fi

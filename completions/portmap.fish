@@ -82,6 +82,7 @@ complete -c portmap -f
 complete -c portmap -n __portmap_first -a map -d 'map ports of this host to a backend'
 complete -c portmap -n __portmap_first -a unmap -d 'release mappings, reservations and addresses'
 complete -c portmap -n __portmap_first -a alloc -d 'reserve ports, or an address'
+complete -c portmap -n __portmap_first -a apply -d 'make what a file declares so, and release what it declares no more'
 complete -c portmap -n __portmap_first -a list -d 'show mappings, reservations and addresses'
 complete -c portmap -n __portmap_first -a proxy -d 'forward in the foreground'
 complete -c portmap -n __portmap_first -a check -d 'compare rules, sockets and processes with what they should be'
@@ -93,7 +94,7 @@ complete -c portmap -n 'not __portmap_passes' -s q -l quiet -d 'print less'
 complete -c portmap -n 'not __portmap_passes' -s v -l verbose -d 'show each command that is run'
 complete -c portmap -n 'not __portmap_passes' -l state-dir -xa '(__fish_complete_directories)' -d 'the folder with the state'
 complete -c portmap -n 'not __portmap_passes' -s h -l help -d 'explain the command'
-complete -c portmap -n '__portmap_first; or __portmap_using map unmap alloc repair' -s n -l dry-run -d 'print what would be run'
+complete -c portmap -n '__portmap_first; or __portmap_using map unmap alloc apply repair' -s n -l dry-run -d 'print what would be run'
 complete -c portmap -n '__portmap_using map alloc' -l host-ip -xa '(__portmap_addresses)' -d 'the address of this host'
 complete -c portmap -n '__portmap_using map alloc' -l range -x -d 'the ports to choose from'
 complete -c portmap -n '__portmap_using map alloc' -l bridge -xa '(__portmap_bridges)' -d 'the bridge network'
@@ -114,6 +115,9 @@ complete -c portmap -n '__portmap_using alloc' -l ip -d 'an address of the bridg
 complete -c portmap -n '__portmap_using alloc' -l netns -xa '(__portmap_namespaces)' -d 'plug this namespace in'
 complete -c portmap -n '__portmap_using alloc' -l name -x -d 'a name for the address'
 complete -c portmap -n '__portmap_using alloc' -l subnet -x -d 'the network of a new bridge'
+
+complete -c portmap -n '__portmap_using apply' -F
+complete -c portmap -n '__portmap_using apply' -l origin -x -d 'what standard input is called'
 
 complete -c portmap -n '__portmap_using proxy' -l udp-timeout -x -d 'after which time an idle udp client is forgotten'
 

@@ -30,6 +30,28 @@ enum Readers {
     if let address = IPAddress(text) { expect(IPAddress(address.description) == address, "another address") }
   }
 
+  /// A file that is applied: its lines, its mistakes, and what would come of it on a host where much is there already.
+  static func conf(_ bytes: [UInt8]) {
+    guard let none = try? ParsedArguments([], options: [], startsCommand: false),
+      let context = try? Context(none, environment: [:])
+    else { return expect(false, "no context") }
+    let file = DeclarationFile(name: "/etc/portmap.conf", bytes: bytes)
+    let read = file.declarations(CommandTable.declarations, context)
+    let mistakes = read.declarations.mistakes
+    expect(read.declarations.count <= bytes.count, "more declarations than bytes")
+    let host = { (_: String) -> Result<IPAddress, any Error> in .success(.anyV4) }
+    let origins: Set = ["/etc/portmap.conf"]
+    let comparison = Reconciliation(of: read.declarations, from: origins, in: Sample.state, resolve: host)
+    guard read.mistakes.isEmpty, mistakes.isEmpty else { return }
+    expect(
+      comparison.unchanged.isEmpty && comparison.released.isEmpty,
+      "what others made is taken for its own"
+    )
+    for declaration in read.declarations {
+      expect(Origin(text: declaration.origin.text) == declaration.origin, "another origin when read again")
+    }
+  }
+
   /// The state file, and all that commands work out from it before they look at anything else.
   static func state(_ bytes: [UInt8]) {
     var coder = StateCoder()

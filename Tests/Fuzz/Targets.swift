@@ -5,7 +5,7 @@ import Foundation
 /// A reader may refuse what it gets. It must not trap, hang, or take what it does not print as it was: what a reader
 /// accepts is written out and read once more wherever there are words for it.
 enum FuzzTarget: String, CaseIterable {
-  case grammar, state, holder, route, rules, netlink, nft
+  case grammar, state, holder, route, rules, netlink, nft, conf
 
   func read(_ bytes: [UInt8]) {
     switch self {
@@ -16,6 +16,7 @@ enum FuzzTarget: String, CaseIterable {
     case .rules: Readers.rules(String(decoding: bytes, as: UTF8.self))
     case .netlink: Readers.netlink(bytes)
     case .nft: Readers.nft(bytes)
+    case .conf: Readers.conf(bytes)
     }
   }
 }

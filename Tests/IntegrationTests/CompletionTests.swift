@@ -127,7 +127,7 @@ import Testing
   func commandsAndOptions(_ shell: Shell) throws {
     try withDesk { desk in
       let commands = commands(in: try desk.portmap("--help"))
-      #expect(commands.count == 7)
+      #expect(commands.count == 8)
       #expect(try desk.offers(shell, "portmap ").filter { !$0.hasPrefix("-") } == commands)
       let leading = try desk.offers(shell, "portmap -")
       let common = options(in: try desk.portmap("list", "--help"))

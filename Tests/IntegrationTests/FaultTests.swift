@@ -69,6 +69,57 @@ import Testing
     #expect(check.status == 0, "\(fault): \(check)")
   }
 
+  /// What is declared is there, once, when an apply that failed or was killed is given again.
+  @Test(arguments: Fault.allCases)
+  func applyIsFinishedByTheNextOne(_ fault: Fault) throws {
+    try withTopology { topology in
+      try topology.setBridgeNetfilter(false)
+      let guest = try Namespace("n", topology.cleanup)
+      let portmap = topology.portmap
+      let old = try topology.declare(
+        "map 8080:80 8081:80 --to \(Address.other)\nalloc 9000 9005",
+        as: "old.conf"
+      )
+      let text = """
+        alloc --netns \(guest.name)
+        map 8080:80/tcp+udp --to \(Address.web)
+        map 8082:80 --to \(guest.name)
+        map 127.0.0.1:8083:80 --to \(Address.web)
+        map 8000-8010:80-90 --to \(Address.web) --masquerade
+        alloc 9000
+        alloc 9001/udp
+        map 9005:80 --to \(Address.other) --no-proxy
+        map 0:80 --to \(Address.other)
+        map [::]:8443:443 --to \(Address.web6)
+        """
+      let before = try String(contentsOfFile: old, encoding: .utf8)
+      let declared = [
+        "127.0.0.1:8083 tcp", "8000 tcp", "8080 tcp", "8080 udp", "8082 tcp", "8443 tcp", "9000 tcp",
+        "9001 udp",
+        "9005 tcp",
+      ]
+      func prepare() throws {
+        try topology.declare(before, as: "old.conf")
+        try portmap("apply", old)
+        try topology.declare(text, as: "old.conf")
+      }
+      try inject(fault, into: topology, before: prepare, ["apply", old]) { _ in
+        let again = try portmap("apply", old, status: nil)
+        #expect(again.status == 0, "\(again)")
+        let list = try portmap.list()
+        let ports =
+          list.mappings.filter { $0.backendPort != 80 || $0.hostPort < 49153 }
+          .map { "\($0.hostIP == "127.0.0.1" ? "127.0.0.1:" : "")\($0.hostPort) \($0.protocol)" }
+          + list.reservations.map { "\($0.port) \($0.protocol)" }
+        #expect(ports.sorted() == declared.sorted(), "\(fault)")
+        #expect(list.mappings.count == 8 && list.addresses.map(\.name) == [guest.name])
+        let check = try portmap("check", status: nil)
+        #expect(check.status == 0, "\(fault): \(check)")
+        try portmap("unmap", "--all")
+      }
+    }
+  }
+
   @Test(arguments: Fault.allCases)
   func mapIsDoneOrUndone(_ fault: Fault) throws {
     try withTopology { topology in

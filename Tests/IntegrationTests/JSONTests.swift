@@ -35,13 +35,15 @@ import Testing
     "hostPortEnd": .number, "protocol": .text,
   ]
   private static let mapping = Form.object(
-    pair.merging(["id": .text, "nat": .flag, "pid": .number, "proxy": .flag, "status": .text]) { $1 }
+    pair.merging([
+      "id": .text, "nat": .flag, "origin": .text, "pid": .number, "proxy": .flag, "status": .text,
+    ]) { $1 }
   )
   private static let reservation = Form.object([
-    "hostIP": .text, "id": .text, "pid": .number, "port": .number, "protocol": .text,
+    "hostIP": .text, "id": .text, "origin": .text, "pid": .number, "port": .number, "protocol": .text,
   ])
   private static let address = Form.object([
-    "bridge": .text, "gateway": .text, "ip": .text, "name": .text,
+    "bridge": .text, "gateway": .text, "ip": .text, "name": .text, "origin": .text,
     "portMapping": .dictionary(.dictionary(.text)),
     "prefixLength": .number,
   ])

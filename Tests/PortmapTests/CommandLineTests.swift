@@ -159,6 +159,7 @@ import Testing
         "-c", "--host-ip", "--range", "--ip", "--name", "--bridge", "--subnet", "--netns", "-n",
         "--lend",
       ],
+      "apply": ["--origin", "-n"],
       "list": [],
       "proxy": ["--proxy-protocol", "--udp-timeout"],
       "check": [],

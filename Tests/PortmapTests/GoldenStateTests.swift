@@ -55,6 +55,12 @@ import Testing
         "6 filter -A PORTMAP-IN-TCP-31 -p tcp -m tcp --dport 8080 -m comment --comment \"portmap:e0f08399\" -j ACCEPT",
       ]
     )
+    // Nothing was declared then.
+    #expect(state.mappings.allSatisfy { $0.mapping.origin == nil && $0.mapping.tookOver == nil })
+    #expect(
+      state.reservations.allSatisfy { $0.origin == nil } && state.addresses.allSatisfy { $0.origin == nil }
+    )
+    #expect(state.failures.isEmpty)
     let reserved = state.reservations.map(\.reservation.description)
     #expect(reserved == ["8181", "8182", "8183/udp", "49153", "8184"])
     #expect(state.reservations.filter(\.isLent).map(\.port) == [8182])

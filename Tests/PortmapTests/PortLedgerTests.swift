@@ -59,14 +59,14 @@ import Testing
     reservations: [Reservation] = [],
     reserved: [PortRange] = [],
     cursors: [String: UInt16] = [:],
-    takeOver: ((Reservation) throws -> Descriptor)? = nil,
+    takeOver: ((PortLedger.Owner) throws -> Descriptor)? = nil,
     isPreview: Bool = false
   ) -> PortAllocator {
     PortAllocator(
       ledger: PortLedger(mappings: mappings, reservations: reservations),
       reservedPorts: reserved,
       isForTaking: { _ in takeOver != nil },
-      takeOver: { try #require(try takeOver?($0)) },
+      takeOver: { owner, _ in try #require(try takeOver?(owner)) },
       cursors: cursors,
       isPreview: isPreview
     )
@@ -226,7 +226,7 @@ import Testing
     }
     let held = try same.hold(request(.exactly(try range("20000-20001")), width: 2))
     #expect(asked == ["b0000001"])
-    #expect(held.taken.map(\.reservation.id) == ["b0000001"])
+    #expect(held.taken.map(\.owner.id) == ["b0000001"])
     #expect(held.sockets[0].sockets.count == 2)
     #expect(held.sockets[0].sockets[0] === socket)
 

@@ -26,9 +26,9 @@ struct HeldPorts {
   let ports: PortRange
   /// One list for each address and transport, the addresses outermost; a socket a port in each.
   let sockets: [(host: HostAddress, transport: Transport, sockets: [Descriptor])]
-  /// The reservations that are taken over, each with its socket but in a preview; their own processes have to let go of
-  /// them in the end.
-  let taken: [(reservation: Reservation, socket: Descriptor?)]
+  /// The ports that are taken over, each with its socket but in a preview; the processes that had them have to let go
+  /// of them in the end.
+  let taken: [(owner: PortLedger.Owner, port: UInt16, socket: Descriptor?)]
 }
 
 enum AllocationError: Error {
@@ -50,10 +50,12 @@ struct PortAllocator {
   let ledger: PortLedger
   /// Ports that only those get who name them.
   let reservedPorts: [PortRange]
-  /// Whether a reservation's port may be taken over.
-  let isForTaking: (Reservation) -> Bool
-  /// Fetches the socket of such a reservation from the process that holds it.
-  let takeOver: (Reservation) throws -> Descriptor
+  /// Whether the ports of an owner may be taken over.
+  var isForTaking: (PortLedger.Owner) -> Bool
+  /// Fetches the socket of such a port from the process that holds it.
+  let takeOver: (PortLedger.Owner, UInt16) throws -> Descriptor
+  /// Whether a port is kept for somebody who has named it and is yet to come: it is not chosen for others.
+  var isPromised: (Transport, HostAddress, UInt16) -> Bool = { _, _, _ in false }
   /// The last port that was chosen automatically, by transport.
   var cursors: [String: UInt16]
   /// Whether nothing is to be held: conflicts with what portmap has given out are found, ports are not chosen.
@@ -62,8 +64,8 @@ struct PortAllocator {
   init(
     ledger: PortLedger,
     reservedPorts: [PortRange],
-    isForTaking: @escaping (Reservation) -> Bool,
-    takeOver: @escaping (Reservation) throws -> Descriptor,
+    isForTaking: @escaping (PortLedger.Owner) -> Bool,
+    takeOver: @escaping (PortLedger.Owner, UInt16) throws -> Descriptor,
     cursors: [String: UInt16],
     isPreview: Bool = false
   ) {
@@ -86,36 +88,37 @@ struct PortAllocator {
     case .exactly(let ports):
       return try take(ports, request)
     case .lowest(let range):
-      let ledger = ledger
+      let (ledger, isPromised) = (ledger, isPromised)
       return try search(request, range, starts: [(range.first, range.last)]) { transport, host, port in
-        ledger.owner(transport, host, port) != nil
+        ledger.owner(transport, host, port) != nil || isPromised(transport, host, port)
       }
     case .next(let range):
-      let (ledger, reservedPorts) = (ledger, reservedPorts)
+      let (ledger, reservedPorts, isPromised) = (ledger, reservedPorts, isPromised)
       let cursor = request.transports.first.flatMap { cursors[$0.rawValue] } ?? 0
       let begin = range.contains(cursor) && cursor < range.last ? cursor + 1 : range.first
       var starts = [(begin, range.last)]
       if begin > range.first { starts.append((range.first, begin - 1)) }
-      let held = try search(request, range, starts: starts) { transport, _, port in
+      let held = try search(request, range, starts: starts) { transport, host, port in
         ledger.isGiven(transport, port) || reservedPorts.contains { $0.contains(port) }
+          || isPromised(transport, host, port)
       }
       for transport in request.transports { cursors[transport.rawValue] = held.ports.last }
       return held
     }
   }
 
-  /// Holds ports that somebody named, reserved ones of the same address by taking them over.
+  /// Holds ports that somebody named, those of the same address that may change hands by taking them over.
   private mutating func take(_ ports: PortRange, _ request: PortRequest) throws -> HeldPorts {
     var held: [(HostAddress, Transport, [Descriptor])] = []
-    var taken: [(Reservation, Descriptor?)] = []
+    var taken: [(PortLedger.Owner, UInt16, Descriptor?)] = []
     for host in request.hosts {
       for transport in request.transports {
         var sockets: [Descriptor] = []
         for port in ports.ports {
           switch ledger.owner(transport, host, port) {
-          case .reservation(let reservation)? where reservation.hostIP == host && isForTaking(reservation):
-            let socket = isPreview ? nil : try takeOver(reservation)
-            taken.append((reservation, socket))
+          case let owner? where owner.hostIP == host && isForTaking(owner):
+            let socket = isPreview ? nil : try takeOver(owner, port)
+            taken.append((owner, port, socket))
             if let socket { sockets.append(socket) }
           case let owner?:
             throw AllocationError.given(port: name(host, port, transport), owner: owner)
@@ -190,7 +193,7 @@ struct PortAllocator {
     let lent = LentPort.all()
     guard !lent.isEmpty else { return }
     for held in held {
-      let takenOver = Set(held.taken.map(\.reservation.port))
+      let takenOver = Set(held.taken.map(\.port))
       for (host, transport, _) in held.sockets where transport == .tcp {
         let clash = lent.first {
           held.ports.contains($0.port) && !takenOver.contains($0.port) && $0.host.overlaps(host)

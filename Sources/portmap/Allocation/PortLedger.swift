@@ -3,6 +3,20 @@ struct PortLedger {
   enum Owner {
     case mapping(Mapping)
     case reservation(Reservation)
+
+    var id: String {
+      switch self {
+      case .mapping(let mapping): mapping.id
+      case .reservation(let reservation): reservation.id
+      }
+    }
+
+    var hostIP: HostAddress {
+      switch self {
+      case .mapping(let mapping): mapping.hostIP
+      case .reservation(let reservation): reservation.hostIP
+      }
+    }
   }
 
   private let mappings: [Transport: [(host: HostAddress, ports: PortRange, mapping: Mapping)]]

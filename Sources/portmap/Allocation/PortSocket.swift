@@ -78,6 +78,13 @@ enum PortSocket {
     }
   }
 
+  /// Puts a socket that was served back behind its filter.
+  static func silence(_ socket: Descriptor, _ transport: Transport) throws(SystemError) {
+    guard !DropFilter.isAttached(to: socket) else { return }
+    try DropFilter.attach(to: socket, try SocketAddress.local(of: socket)?.ip.family ?? .v6)
+    if transport.isConnectionOriented { hangUp(on: socket) }
+  }
+
   /// Closes connections that were made while a socket had no filter, and that nobody has accepted.
   private static func hangUp(on socket: Descriptor) {
     while let raw = try? nonblocking("accept", { accept(socket.raw, nil, nil) }) { close(raw) }

@@ -164,6 +164,34 @@ enum CommandTable {
       run: AllocCommand.run
     ),
     CommandDefinition(
+      name: "apply",
+      synopsis: ["apply [-n] [--origin NAME] [FILE]"],
+      summary: "make what a file declares so, and release what it declares no more",
+      details: [
+        "Each line of FILE is a map or alloc command without the word portmap; # begins a comment, words are split as"
+          + " in a shell. Without FILE it is /etc/portmap.conf and then /etc/portmap.d/*.conf; an ordinary user's is"
+          + " portmap.conf in ~/.config. - is standard input.",
+        "What is there as it is declared stays untouched. A mapping that leads elsewhere now keeps its port. What"
+          + " others have made is left alone. A line that cannot be made is named, and the others are made.",
+      ],
+      options: [
+        OptionDefinition(
+          name: "--origin",
+          value: "NAME",
+          help: "what standard input is called: it takes the place of the path"
+        ),
+        dryRun,
+      ],
+      example: ("portmap apply -n", "shows what the files would change"),
+      statuses: [
+        done, (.failed, "a line could not be made; the rest was done"),
+        (.usage, "usage error, or a mistake in a line; nothing was tried"),
+        (.conflict, "as 1, where all failures are ports or addresses that are taken"),
+        (.notPermitted, "as 1, where all failures are for want of a permission"),
+      ],
+      run: { try ApplyCommand.run($0, $1, declarations) }
+    ),
+    CommandDefinition(
       name: "list",
       synopsis: ["list [TARGET...]"],
       summary: "show mappings, reservations and addresses",
@@ -215,6 +243,14 @@ enum CommandTable {
       run: RepairCommand.run
     ),
   ]
+
+  /// What a line of an applied file can be.
+  static var declarations: DeclarationGrammar {
+    let commands = commands.filter { ["map", "alloc"].contains($0.name) }
+    return DeclarationGrammar(
+      options: Dictionary(uniqueKeysWithValues: commands.map { ($0.name, $0.allOptions) })
+    )
+  }
 
   static func command(_ name: String) -> CommandDefinition? { commands.first { $0.name == name } }
 }

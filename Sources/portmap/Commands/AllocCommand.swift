@@ -12,20 +12,10 @@ enum AllocCommand {
 /// `portmap alloc --ip` and `--netns`.
 enum AllocAddressCommand {
   static func run(_ arguments: ParsedArguments, _ context: Context) throws {
-    let namespace = arguments.value("--netns")
-    let name = arguments.value("--name")
-    try check(arguments, namespace, name)
-    let subnet = try arguments.subnet()
-    let bridge = try arguments.bridge(context)
-    try Failure.wrapping(namespace.map { "plug in \($0)" } ?? "reserve an address") {
+    let request = try AddressRequest(arguments, context)
+    try Failure.wrapping(request.task) {
       let workspace = try Workspace.open(context.setting)
-      let (plan, address) = try Plan.address(
-        name: name,
-        namespace: namespace,
-        bridge: bridge,
-        subnet: subnet,
-        workspace
-      )
+      let (plan, address) = try Plan.address(request, workspace)
       func report(_ state: State) throws {
         try context.json
           ? Output.json([AddressDocument(address, state)]) : Output.lines(["\(address.ip)"])
@@ -36,24 +26,38 @@ enum AllocAddressCommand {
       try Transaction(plan, workspace).carryOut(report: report)
     }
   }
+}
 
-  private static func check(_ arguments: ParsedArguments, _ namespace: String?, _ name: String?)
-    throws(Failure)
-  {
+/// The options of `alloc` for addresses.
+extension AddressRequest {
+  init(_ arguments: ParsedArguments, _ context: Context) throws {
     for option in ["--count", "--host-ip", "--range", "--lend"] where arguments.has(option) {
-      throw .usage("\(option) is for ports, not for addresses")
+      throw Failure.usage("\(option) is for ports, not for addresses")
     }
-    if let operand = arguments.operands.first { throw .usage("'\(operand)': an address takes no port") }
-    if arguments.command != nil { throw .usage("-- CMD is for ports, not for addresses") }
+    if let operand = arguments.operands.first {
+      throw Failure.usage("'\(operand)': an address takes no port")
+    }
+    if arguments.command != nil { throw Failure.usage("-- CMD is for ports, not for addresses") }
+    let namespace = arguments.value("--netns")
+    let name = arguments.value("--name")
     if namespace != nil, arguments.has("--ip") || name != nil {
-      throw .usage("--netns excludes --ip and --name: the address is called as the namespace")
+      throw Failure.usage("--netns excludes --ip and --name: the address is called as the namespace")
     }
     for given in [namespace, name].compactMap({ $0 }) where !Identifier.isName(given) {
-      throw .usage(
+      throw Failure.usage(
         "invalid name '\(given)': expected a letter or _, then up to 14 letters, digits, '_', '.' or '-'"
       )
     }
+    self.init(
+      name: name,
+      namespace: namespace,
+      bridge: try arguments.bridge(context),
+      subnet: try arguments.subnet()
+    )
   }
+
+  /// What is done, in words.
+  var task: String { namespace.map { "plug in \($0)" } ?? "reserve an address" }
 }
 
 extension ParsedArguments {

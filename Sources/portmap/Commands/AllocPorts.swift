@@ -2,9 +2,7 @@
 enum AllocPortsCommand {
   static func run(_ arguments: ParsedArguments, _ context: Context) throws {
     let request = try AllocRequest(arguments, context)
-    let task =
-      arguments.operands.isEmpty ? "reserve a port" : "reserve \(arguments.operands.joined(separator: " "))"
-    try Failure.wrapping(task) {
+    try Failure.wrapping(request.task(arguments.operands)) {
       if let command = arguments.command, !context.dryRun { return try run(command, request, context) }
       let workspace = try Workspace.open(context.setting, waiting: .left)
       let reserver = Reserver(request, workspace)
@@ -81,6 +79,11 @@ extension AllocRequest {
       }
     }
     try checkOverlaps(arguments.operands)
+  }
+
+  /// What is done, in words.
+  func task(_ operands: [String]) -> String {
+    operands.isEmpty ? "reserve a port" : "reserve \(operands.joined(separator: " "))"
   }
 
   private static func count(_ arguments: ParsedArguments) throws(Failure) -> Int {

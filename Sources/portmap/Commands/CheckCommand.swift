@@ -17,7 +17,7 @@ enum CheckCommand {
     throw Failure(
       .failed,
       "\(differences.count) difference\(differences.count == 1 ? "" : "s")",
-      hint: "portmap repair"
+      hint: differences.allSatisfy(\.isOfDeclaration) ? "portmap apply" : "portmap repair"
     )
   }
 

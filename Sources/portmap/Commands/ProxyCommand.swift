@@ -138,7 +138,7 @@ private struct ProxyOptions {
       ledger: PortLedger(mappings: [], reservations: []),
       reservedPorts: LocalPorts.reserved(),
       isForTaking: { _ in false },
-      takeOver: { throw AllocationError.given(port: "\($0)", owner: .reservation($0)) },
+      takeOver: { throw AllocationError.given(port: "\($1)", owner: $0) },
       cursors: [:]
     )
     let interfaces = try Interfaces.current()

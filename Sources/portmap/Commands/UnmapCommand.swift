@@ -20,6 +20,9 @@ enum UnmapCommand {
         try Output.lines(Preview(plan).lines)
       }
       if !context.dryRun { try Transaction(plan, workspace).carryOut() }
+      for (name, origin) in plan.released.declared {
+        context.say("\(name) is declared at \(origin): the next portmap apply makes it again")
+      }
       guard missing.isEmpty || arguments.has("--if-exists") else {
         throw Failure(.nothingMatched, missing.joined(separator: "; "))
       }
@@ -42,5 +45,30 @@ extension State {
       mappings.filter { selection.mappings.contains($0.id) }.map(\.transport)
       + reservations.filter { selection.reservations.contains($0.id) }.map(\.transport)
     return target.transports.filter { !found.contains($0) }.map { target.absence(of: [$0]) }
+  }
+}
+
+extension Plan {
+  /// The mappings, reservations and addresses that are released.
+  fileprivate var released: State {
+    let mappings = Set(next.mappings.map(\.id))
+    let reservations = Set(next.reservations.map(\.id))
+    let addresses = Set(next.addresses.map(\.ip))
+    var gone = before
+    gone.mappings.removeAll { mappings.contains($0.id) }
+    gone.reservations.removeAll { reservations.contains($0.id) }
+    gone.addresses.removeAll { addresses.contains($0.ip) }
+    return gone
+  }
+}
+
+extension State {
+  /// What a file declares, each thing with the line.
+  fileprivate var declared: [(String, Origin)] {
+    mappings.flatMap { record in
+      [record.mapping.origin, record.mapping.tookOver].compactMap { $0 }.map { ("\(record.mapping)", $0) }
+    } + reservations.compactMap { record in record.origin.map { ("\(record.reservation)", $0) } }
+      + addresses.filter { !$0.isImplicit }.compactMap { address in address.origin.map { (address.title, $0) }
+      }
   }
 }

@@ -17,6 +17,7 @@ extension Difference: CustomStringConvertible {
     case .notHeld(let holding, _), .socketAltered(let holding, _, _): "\(holding)"
     case .heldInExcess(_, let record): "background process \(record.process.pid)"
     case .processUnknown(let id): "background process (\(id))"
+    case .declarationFailed(let failure): "\(failure.origin)"
     case .bridgeMissing(let bridge), .bridgeAddressMissing(let bridge), .bridgeDown(let bridge):
       "bridge \(bridge.name)"
     case .guestLinkMissing(let address), .guestUnplugged(let address), .guestLinkDown(let address),
@@ -47,6 +48,7 @@ extension Difference: CustomStringConvertible {
     case .socketAltered(_, _, .listening): "it is lent, but its server cannot listen on it"
     case .socketAltered(_, _, .notListening): "it is reserved, but others could listen on it"
     case .processUnknown: "it holds nothing that is mapped or reserved"
+    case .declarationFailed(let failure): failure.problem
     case .bridgeMissing: "it is gone"
     case .bridgeAddressMissing(let bridge): "its address \(bridge.subnet) is gone"
     case .bridgeDown: "it is down"
@@ -98,7 +100,7 @@ extension Difference {
     case .hairpinOff(let backend, _):
       return state.mappings.contains { selection.mappings.contains($0.id) && $0.backendIP == backend }
     case .commandDied, .firewallVariant, .rules, .nativeChain: return !selection.mappings.isEmpty
-    case .removalWaits, .heldInExcess, .processUnknown, .linkUnknown: return false
+    case .removalWaits, .heldInExcess, .processUnknown, .linkUnknown, .declarationFailed: return false
     }
   }
 }
@@ -146,6 +148,18 @@ extension Mended: CustomStringConvertible {
   }
 }
 
+extension DeclarationMistake.Problem: CustomStringConvertible {
+  var description: String {
+    switch self {
+    case .samePort(let named, let other):
+      "\(named.hostIP.prefix)\(named.ports)\(named.transport.suffix) is declared at \(other) already"
+    case .sameName(let name, let other): "the name '\(name)' is declared at \(other) already"
+    case .namedBelow(let name, let origin):
+      "'\(name)' is declared at \(origin): a name must be declared above its use"
+    }
+  }
+}
+
 extension Notice: CustomStringConvertible {
   var description: String {
     func words(_ error: any Error, _ task: String) -> String { Failure(error, doing: task).message }
@@ -173,6 +187,11 @@ extension Notice: CustomStringConvertible {
     case .notRecorded(let error): return "warning: \(words(error, "record that"))"
     case .removalWaits(let error):
       return "warning: \(words(error, "remove what an earlier command made")); portmap repair tries again"
+    case .notMended(let error):
+      return "warning: \(words(error, "mend everything")); portmap repair tries again"
+    case .mended(let mended): return "\(mended)"
+    case .addressKept(let address, let mapping):
+      return "\(address.title) stays: \(mapping) leads there, which another file or a person has made"
     case .notReleased(let error):
       return "warning: \(words(error, "release what a command that is gone had")); portmap repair tries again"
     }

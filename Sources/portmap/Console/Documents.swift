@@ -10,6 +10,7 @@ struct MappingDocument: Encodable {
   let hostPortEnd: UInt16
   private(set) var id: String?
   private(set) var nat: Bool?
+  private(set) var origin: String?
   private(set) var pid: Int32?
   let `protocol`: Transport
   private(set) var proxy: Bool?
@@ -29,6 +30,7 @@ struct MappingDocument: Encodable {
     self.init(record.mapping.pair)
     id = record.mapping.id
     nat = record.mapping.delivery.nat
+    origin = record.mapping.origin?.name ?? ""
     pid = state.holder(record.holder)?.process.pid ?? 0
     proxy = record.mapping.delivery.proxy
     status = record.status.rawValue
@@ -39,6 +41,8 @@ struct MappingDocument: Encodable {
 struct ReservationDocument: Encodable {
   let hostIP: HostAddress
   let id: String
+  /// What declares it; empty where it was made by hand.
+  let origin: String
   let pid: Int32
   let port: UInt16
   let `protocol`: Transport
@@ -46,6 +50,7 @@ struct ReservationDocument: Encodable {
   init(_ reservation: ReservationRecord, _ state: State) {
     hostIP = reservation.hostIP
     id = reservation.id
+    origin = reservation.origin?.name ?? ""
     pid = state.holder(reservation.holder)?.process.pid ?? reservation.scope?.pid ?? 0
     port = reservation.port
     self.protocol = reservation.transport
@@ -58,6 +63,7 @@ struct AddressDocument: Encodable {
   let gateway: IPAddress?
   let ip: IPAddress
   let name: String
+  let origin: String
   let portMapping: [String: [String: String]]
   let prefixLength: Int?
 
@@ -67,6 +73,7 @@ struct AddressDocument: Encodable {
     gateway = bridge?.subnet.address
     ip = address.ip
     name = address.name ?? ""
+    origin = address.origin?.name ?? ""
     prefixLength = bridge?.subnet.prefixLength
     var ports: [String: [String: String]] = ["Tcp": [:], "Udp": [:]]
     for mapping in state.mappings where mapping.backendIP == address.ip {

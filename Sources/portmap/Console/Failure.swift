@@ -18,7 +18,7 @@ enum ExitStatus: Int32 {
 struct Failure: Error {
   private(set) var status: ExitStatus
   /// Printable text. It has line breaks only between the lines of a program that it quotes.
-  let message: String
+  private(set) var message: String
   let hint: String?
 
   /// - Parameters:
@@ -57,6 +57,13 @@ struct Failure: Error {
     return failure
   }
 
+  /// The same failure with the place that it is about in front of it.
+  func at(_ place: Origin) -> Failure {
+    var failure = self
+    failure.message = "\(place): ".printable() + message
+    return failure
+  }
+
   /// Puts any error into words.
   ///
   /// - Parameter task: The thing that could not be done because of it: `map 8080/udp`.
@@ -92,6 +99,9 @@ struct Failure: Error {
         hint: "raise it with ulimit -Hn \(error.needed)"
       )
     case let error as OperationError: self.init(error, cannot)
+    case let error as DeclarationFileError:
+      self.init(error.isPermission ? .notPermitted : .failed, "\(cannot): \(error.path): \(error.problem)")
+    case let error as DeclarationMistake: self = .usage("\(error.origin): \(error.problem)")
     default: self.init(.failed, "\(cannot): \(error)")
     }
   }

@@ -10,7 +10,7 @@ import Glibc
 ///     setting up  --the command has gone-->  ends: nothing was promised to anybody yet
 ///     setting up  --something fails-->       ends, and says so instead of `done`
 ///     serving     --describe, locate--> serving
-///     serving     --take-->   serving        copies of a reservation's sockets go out; its own stay
+///     serving     --take-->   serving        copies of a holding's sockets go out; its own stay, and are served
 ///     serving     --release-> serving, or ends with the last holding
 ///
 /// From `begin` on the control socket in the state folder is answered too, to root and to the user who made the call.
@@ -221,10 +221,10 @@ final class Holder: EventHandler {
 
   private func sendSockets(of id: String, to caller: Descriptor) throws {
     guard let entry = held[id] else { return try reply(.refused(.notHeld), to: caller) }
-    guard !entry.sockets.isEmpty else { return try reply(.refused(.served), to: caller) }
-    for start in stride(from: 0, to: entry.sockets.count, by: UnixSocket.descriptorsPerMessage) {
-      let part = entry.sockets[start..<min(start + UnixSocket.descriptorsPerMessage, entry.sockets.count)]
-      let remaining = UInt32(entry.sockets.count - start - part.count)
+    let sockets = entry.sockets.isEmpty ? proxy.sockets(ofGroup: entry.number) : entry.sockets
+    for start in stride(from: 0, to: sockets.count, by: UnixSocket.descriptorsPerMessage) {
+      let part = sockets[start..<min(start + UnixSocket.descriptorsPerMessage, sockets.count)]
+      let remaining = UInt32(sockets.count - start - part.count)
       try reply(.sockets(remaining: remaining), Array(part), to: caller)
     }
     log.say("handed out \(entry.holding) (\(id))")

@@ -6,7 +6,8 @@ enum HolderMessage: Equatable {
   case hold([Part])
   /// Serve from now on, and live on when the one who says so has ended. Answered by `done`.
   case begin
-  /// Asks for copies of a holding's sockets. Answered by `sockets`, as often as it takes.
+  /// Asks for copies of a holding's sockets, one a port and in their order. Answered by `sockets`, as often as it takes;
+  /// version 0.1.0 refuses those that it serves itself.
   case take(id: String)
   /// Close the sockets and connections of these holdings; the process ends with the last. Answered by `done`.
   case release(ids: [String])
@@ -137,8 +138,6 @@ struct Refusal: RawRepresentable, Equatable {
 
   /// It holds nothing of that id.
   static let notHeld = Refusal(rawValue: 1)
-  /// It serves what is of that id: only the sockets of what is held for others go out.
-  static let served = Refusal(rawValue: 2)
   /// The message is none that it knows, or comes at the wrong time.
   static let notUnderstood = Refusal(rawValue: 3)
   /// The caller is neither root nor the user that it belongs to.
@@ -149,7 +148,6 @@ extension Refusal: CustomStringConvertible {
   var description: String {
     switch self {
     case .notHeld: "it does not hold that"
-    case .served: "it serves that, and hands out only what is reserved"
     case .notUnderstood: "it does not understand the request: it is of another version of portmap"
     case .notAllowed: "it answers only root and the user that it belongs to"
     default: "it refused (reason \(rawValue))"

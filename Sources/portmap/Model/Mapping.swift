@@ -10,6 +10,10 @@ struct Mapping: Equatable, Sendable {
   let delivery: Delivery
   /// The command that it lives as long as.
   var scope: ProcessIdentity?
+  /// The line that declares it; nil where it was made by hand.
+  var origin: Origin?
+  /// The line that declares the reservation whose port it took over.
+  var tookOver: Origin?
 
   subscript<Value>(dynamicMember path: KeyPath<PortPair, Value>) -> Value { pair[keyPath: path] }
 }
@@ -42,6 +46,8 @@ struct Reservation: Equatable, Sendable {
   var isLent = false
   /// The command that it lives as long as.
   var scope: ProcessIdentity?
+  /// The line that declares it; nil where it was made by hand.
+  var origin: Origin?
 
   var ports: PortRange { PortRange(first: port, count: 1) ?? .unknown }
 }
@@ -61,4 +67,9 @@ struct AllocatedAddress: Codable, Equatable, Sendable {
   var link: String?
   /// Whether a map that named no backend has taken it: it goes with its last mapping.
   var isImplicit = false
+  /// The line that declares it; nil where it was made by hand.
+  var origin: Origin?
+
+  /// `172.16.42.2 (web)`
+  var title: String { "\(ip)" + (name.map { " (\($0))" } ?? "") }
 }

@@ -12,13 +12,23 @@ struct AllocRequest {
   /// Whether the ports are for servers that bind them themselves.
   let lend: Bool
 
+  func hosts(of spec: ReservationSpec) -> [HostAddress] {
+    hostAddresses.isEmpty || spec.hostAddress != .every ? [spec.hostAddress] : hostAddresses
+  }
+
+  /// Which port answers a spec.
+  func choice(for spec: ReservationSpec) -> PortRequest.Choice {
+    guard let ports = spec.ports else { return .next(in: range) }
+    return ports.isSingle ? .exactly(ports) : .lowest(of: ports)
+  }
+
   fileprivate func portRequest(_ spec: ReservationSpec) -> PortRequest {
-    let choice: PortRequest.Choice =
-      if let ports = spec.ports { ports.isSingle ? .exactly(ports) : .lowest(of: ports) } else {
-        .next(in: range)
-      }
-    let hosts = hostAddresses.isEmpty || spec.hostAddress != .every ? [spec.hostAddress] : hostAddresses
-    return PortRequest(choice: choice, width: 1, hosts: hosts, transports: spec.transports.transports)
+    PortRequest(
+      choice: choice(for: spec),
+      width: 1,
+      hosts: hosts(of: spec),
+      transports: spec.transports.transports
+    )
   }
 }
 
@@ -106,29 +116,47 @@ struct Reserver {
   }
 }
 
-extension Plan {
-  /// Plans an address of a bridge network, and the plugging in of a namespace where one is named.
-  static func address(
-    name: String?,
-    namespace: String?,
-    bridge: String?,
-    subnet: Subnet?,
-    _ workspace: Workspace
-  ) throws -> (Plan, AllocatedAddress) {
+/// What `alloc --ip` and `alloc --netns` are asked for.
+struct AddressRequest {
+  var name: String?
+  /// A network namespace to plug in, whose name is then the address's.
+  var namespace: String?
+  var bridge: String?
+  /// The network of a bridge that is yet to be made.
+  var subnet: Subnet?
+
+  /// What the address is called.
+  var title: String? { namespace ?? name }
+
+  /// Adds the address to what is wanted.
+  ///
+  /// - Parameter state: The state with what is wanted already.
+  func allocate(
+    _ workspace: Workspace,
+    _ state: State,
+    ids: inout NewIdentifiers,
+    in wanted: inout Wanted
+  ) throws -> AllocatedAddress {
     guard workspace.isPreview || Capability.mayAdministerNetwork else {
       throw OperationError.notPermitted(.addresses)
     }
-    if let wanted = namespace ?? name,
-      let taken = workspace.state.addresses.first(where: { $0.name == wanted })
-    {
-      throw OperationError.nameTaken(wanted, by: taken.ip)
+    if let title, let taken = state.addresses.first(where: { $0.name == title }) {
+      throw OperationError.nameTaken(title, by: taken.ip)
     }
-    var ids = NewIdentifiers(besides: workspace.state)
-    var wanted = Wanted(holder: ids.next())
-    let network = BridgeNetwork(workspace)
+    let network = BridgeNetwork(workspace, state)
     var address = try network.allocate(bridge: bridge, subnet: subnet, in: &wanted)
     address.name = name
     if let namespace { try network.plug(namespace, into: &address, by: "pm-\(ids.next())", in: &wanted) }
+    return address
+  }
+}
+
+extension Plan {
+  /// Plans an address of a bridge network, and the plugging in of a namespace where one is named.
+  static func address(_ request: AddressRequest, _ workspace: Workspace) throws -> (Plan, AllocatedAddress) {
+    var ids = NewIdentifiers(besides: workspace.state)
+    var wanted = Wanted(holder: ids.next())
+    let address = try request.allocate(workspace, workspace.state, ids: &ids, in: &wanted)
     wanted.addresses = [address]
     let facts = HostFacts(
       layout: workspace.layout,

@@ -3,10 +3,13 @@ import Glibc
 /// Gives out addresses of bridge networks.
 struct BridgeNetwork {
   private let workspace: Workspace
+  private let state: State
 
-  init(_ workspace: Workspace) { self.workspace = workspace }
-
-  private var state: State { workspace.state }
+  /// - Parameter state: What is given out already, by earlier lines of the same call too.
+  init(_ workspace: Workspace, _ state: State) {
+    self.workspace = workspace
+    self.state = state
+  }
 
   /// Adds the next address of a bridge network to what is wanted, and the bridge where it is portmap's and missing.
   ///
@@ -80,7 +83,9 @@ struct BridgeNetwork {
     if let known, known.isOwn {
       try check(known, subnet)
       // It was deleted behind portmap's back; its rules are recorded.
-      if try network.link(name) == nil { wanted.links.append(newLink(known)) }
+      // One that is new to the state is about to be made by an earlier line.
+      let isRecorded = workspace.state.bridge(name) != nil
+      if isRecorded, try network.link(name) == nil { wanted.links.append(newLink(known)) }
       return known
     }
     guard let link = try network.link(name) else {

@@ -21,6 +21,9 @@ enum Difference: Equatable {
   /// A background process that the state does not know has a control socket in the folder.
   case processUnknown(id: String)
 
+  /// A line of an applied file could not be made.
+  case declarationFailed(DeclarationFailure)
+
   case bridgeMissing(BridgeRecord)
   case bridgeAddressMissing(BridgeRecord)
   case bridgeDown(BridgeRecord)
@@ -45,6 +48,11 @@ enum Difference: Equatable {
   /// Whether everything works nonetheless, though something could work better.
   var isNote: Bool {
     if case .hairpinOff = self { true } else { false }
+  }
+
+  /// Whether it is a line of an applied file that could not be made.
+  var isOfDeclaration: Bool {
+    if case .declarationFailed = self { true } else { false }
   }
 
   /// Whether it is one of the rules of a family.

@@ -4,6 +4,8 @@ struct HeldSockets {
   var byHolding: [String: [Descriptor]] = [:]
   /// Sockets that are lent, and listen again when they are taken over.
   var lent: [(socket: Descriptor, reservation: Reservation)] = []
+  /// Whether sockets that others served are among them.
+  var wereServed = false
 }
 
 extension Workspace {
@@ -17,27 +19,33 @@ extension Workspace {
         reservations: state.reservations.map(\.reservation)
       ),
       reservedPorts: LocalPorts.reserved(),
-      isForTaking: { takesOver && self.holder(of: $0) != nil },
+      isForTaking: { takesOver && self.isForTaking($0) },
       takeOver: takeOver,
       cursors: state.cursors,
       isPreview: isPreview
     )
   }
 
-  /// The background process that has a reservation's socket; nil where a command that runs has it itself.
-  private func holder(of reservation: Reservation) -> String? {
-    let record = state.reservations.first { $0.id == reservation.id }
-    return record.flatMap { $0.holder.isEmpty ? nil : $0.holder }
+  /// Whether a port is reserved, and held by a background process rather than by a command that runs.
+  func isForTaking(_ owner: PortLedger.Owner) -> Bool {
+    guard case .reservation(let reservation) = owner else { return false }
+    return state.reservations.contains { $0.id == reservation.id && !$0.holder.isEmpty }
   }
 
-  /// Fetches a reserved port's socket from the process that holds it, which keeps its own until the plan stands.
-  private func takeOver(_ reservation: Reservation) throws -> Descriptor {
-    let holder = holder(of: reservation) ?? ""
-    let client = try HolderClient.connect(to: holder, in: folder.descriptor)
-    guard let socket = try client?.take(reservation.id).first else {
-      throw HolderError(id: holder, problem: .gone(with: "\(reservation)"))
+  /// Fetches a port's socket from the process that holds it, which keeps its own until the plan stands.
+  private func takeOver(_ owner: PortLedger.Owner, _ port: UInt16) throws -> Descriptor {
+    let (holder, index) =
+      switch owner {
+      case .mapping(let mapping):
+        (state.mappings.first { $0.id == mapping.id }?.holder, Int(port) - Int(mapping.hostPorts.first))
+      case .reservation(let reservation):
+        (state.reservations.first { $0.id == reservation.id }?.holder, 0)
+      }
+    let client = try HolderClient.connect(to: holder ?? "", in: folder.descriptor)
+    guard let sockets = try client?.take(owner.id), sockets.indices.contains(index) else {
+      throw HolderError(id: holder ?? "", problem: .gone(with: "port \(port)"))
     }
-    return socket
+    return sockets[index]
   }
 }
 

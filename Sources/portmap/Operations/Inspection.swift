@@ -16,11 +16,18 @@ struct Inspection {
     found += try ProcessInspection(workspace).differences()
     found += try LinkInspection(workspace).differences()
     found += forwarding()
+    found += state.failures.map { .declarationFailed($0) }
     // Rules are root's alone to see; without any there is nothing to compare for others.
     if Capability.mayAdministerNetwork || !state.chains.isEmpty {
       found += try RuleInspection(workspace).everything()
     }
     return found
+  }
+
+  /// What is different in processes, links and switches that the state records.
+  func differencesOfRecords() throws -> [Difference] {
+    try ProcessInspection(workspace).differencesOfRecords()
+      + LinkInspection(workspace).differencesOfRecords() + forwarding()
   }
 
   private func forwarding() -> [Difference] {

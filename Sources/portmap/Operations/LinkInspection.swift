@@ -9,6 +9,11 @@ struct LinkInspection {
   func differences() throws -> [Difference] {
     var found: [Difference] = []
     if Capability.mayAdministerNetwork { found += try unknownLinks() + hairpins() }
+    return try found + differencesOfRecords()
+  }
+
+  func differencesOfRecords() throws -> [Difference] {
+    var found: [Difference] = []
     guard !state.bridges.isEmpty || !state.addresses.isEmpty else { return found }
     let network = try workspace.network()
     for bridge in state.bridges where isInUse(bridge) {

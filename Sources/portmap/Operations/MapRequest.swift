@@ -20,6 +20,15 @@ struct MapRequest {
     hostAddresses.isEmpty || spec.hostAddress != .every ? [spec.hostAddress] : hostAddresses
   }
 
+  /// Which host ports answer a spec.
+  func choice(for spec: PortSpec) -> PortRequest.Choice {
+    switch spec.frontend {
+    case .allocated: .next(in: range)
+    case .fixed(let ports): .exactly(ports)
+    case .anyOf(let range): .lowest(of: range)
+    }
+  }
+
   /// How packets to a host address get to a backend.
   ///
   /// - Throws: OperationError where only the proxy could lead them there and is not wanted.
@@ -37,6 +46,40 @@ struct MapRequest {
       masquerade: masquerade && nat,
       proxyProtocol: proxyProtocol
     )
+  }
+}
+
+extension MapRequest {
+  /// Whether any of its mappings to a backend takes rules.
+  func needsRules(_ backend: IPAddress) throws(OperationError) -> Bool {
+    for spec in specs {
+      for host in hosts(of: spec) {
+        if try delivery(from: host, to: backend).rules { return true }
+      }
+    }
+    return false
+  }
+
+  /// Makes sure that a backend can be one for these ports on this host.
+  func check(_ backend: IPAddress, _ interfaces: Interfaces) throws(OperationError) {
+    if mode != .proxyOnly, !backend.isLoopback, interfaces.isLocal(backend) {
+      throw .backendIsHost(backend)
+    }
+    if let subnet = interfaces.subnet(of: backend), subnet.prefixLength < 31, backend.family == .v4,
+      [subnet.network, subnet.last].contains(backend)
+    {
+      throw .backendIsNetwork(backend, subnet)
+    }
+    for spec in specs {
+      for host in hosts(of: spec) {
+        if let address = host.address, !address.isUnspecified, !interfaces.isLocal(address) {
+          throw .noHostAddress(address)
+        }
+        if case .fixed(let ports) = spec.frontend, ports == spec.backend, interfaces.isSame(host, backend) {
+          throw .ownBackend(backend, ports)
+        }
+      }
+    }
   }
 }
 
@@ -70,8 +113,8 @@ struct Mapper {
     let interfaces = try Interfaces.current()
     if request.to == nil { try requireNetAdmin() }
     let backend = try resolve()
-    if try needsRules(backend) { try requireNetAdmin() }
-    try check(backend, interfaces)
+    if try request.needsRules(backend) { try requireNetAdmin() }
+    try request.check(backend, interfaces)
     try hold(backend, interfaces)
     let facts = HostFacts(
       layout: workspace.layout,
@@ -86,7 +129,11 @@ struct Mapper {
 
   private mutating func resolve() throws -> IPAddress {
     guard let target = request.to else {
-      var address = try BridgeNetwork(workspace).allocate(bridge: request.bridge, subnet: nil, in: &wanted)
+      var address = try BridgeNetwork(workspace, workspace.state).allocate(
+        bridge: request.bridge,
+        subnet: nil,
+        in: &wanted
+      )
       address.isImplicit = true
       wanted.addresses.append(address)
       return address.ip
@@ -96,38 +143,8 @@ struct Mapper {
     return try workspace.network().address(ofNamespace: target)
   }
 
-  private func needsRules(_ backend: IPAddress) throws(OperationError) -> Bool {
-    for spec in request.specs {
-      for host in request.hosts(of: spec) {
-        if try request.delivery(from: host, to: backend).rules { return true }
-      }
-    }
-    return false
-  }
-
   private func requireNetAdmin() throws(OperationError) {
     guard workspace.isPreview || Capability.mayAdministerNetwork else { throw .notPermitted(.rules) }
-  }
-
-  private func check(_ backend: IPAddress, _ interfaces: Interfaces) throws(OperationError) {
-    if request.mode != .proxyOnly, !backend.isLoopback, interfaces.isLocal(backend) {
-      throw .backendIsHost(backend)
-    }
-    if let subnet = interfaces.subnet(of: backend), subnet.prefixLength < 31, backend.family == .v4,
-      [subnet.network, subnet.last].contains(backend)
-    {
-      throw .backendIsNetwork(backend, subnet)
-    }
-    for spec in request.specs {
-      for host in request.hosts(of: spec) {
-        if let address = host.address, !address.isUnspecified, !interfaces.isLocal(address) {
-          throw .noHostAddress(address)
-        }
-        if case .fixed(let ports) = spec.frontend, ports == spec.backend, interfaces.isSame(host, backend) {
-          throw .ownBackend(backend, ports)
-        }
-      }
-    }
   }
 
   // MARK: the ports
@@ -180,15 +197,9 @@ struct Mapper {
   }
 
   private func portRequest(_ spec: PortSpec, _ backend: IPAddress, _ interfaces: Interfaces) -> PortRequest {
-    let choice: PortRequest.Choice =
-      switch spec.frontend {
-      case .allocated: .next(in: request.range)
-      case .fixed(let ports): .exactly(ports)
-      case .anyOf(let range): .lowest(of: range)
-      }
     let hosts = request.hosts(of: spec)
     return PortRequest(
-      choice: choice,
+      choice: request.choice(for: spec),
       width: spec.width,
       hosts: hosts,
       transports: spec.transports.transports,
@@ -197,7 +208,7 @@ struct Mapper {
   }
 
   private mutating func take(_ held: HeldPorts) {
-    for (reservation, socket) in held.taken {
+    for case (.reservation(let reservation), _, let socket) in held.taken {
       guard let record = workspace.state.reservations.first(where: { $0.id == reservation.id }) else {
         continue
       }
@@ -215,7 +226,7 @@ extension PortSpec.Frontend {
 
 extension IPRoute {
   /// The first address of a namespace that is not loopback or link-local, IPv4 before IPv6.
-  fileprivate func address(ofNamespace name: String) throws -> IPAddress {
+  func address(ofNamespace name: String) throws -> IPAddress {
     guard Files.exists("/run/netns/\(name)") else { throw OperationError.unknownBackend(name) }
     let addresses = try links(inNamespace: name).flatMap { $0.addr_info ?? [] }
       .compactMap { $0.local.flatMap { IPAddress($0) } }.filter { !$0.isLoopback && !$0.isLinkLocal }

@@ -52,6 +52,8 @@ struct Wanted {
   var otherHolders: [String: String] = [:]
   /// Reservations whose ports are mapped.
   var takenOver: [ReservationRecord] = []
+  /// The ids of what is released in the same call and whose sockets are handed on.
+  var handedOn: Set<String> = []
   /// The last port that was given out to whoever asked for any, by transport.
   var cursors: [String: UInt16] = [:]
   var addresses: [AllocatedAddress] = []
@@ -84,9 +86,19 @@ struct FirewallFacts {
 
 extension Plan {
   /// Plans what is wanted: the records of the next state with the rules that they need, and what makes them.
-  static func making(_ wanted: Wanted, in before: State, on host: HostFacts) throws(OperationError) -> Plan {
+  ///
+  /// - Parameter released: What goes in the same call. It is taken away last, so that a port that changes hands is
+  ///   served by the old mapping until the new one is there.
+  static func making(
+    _ wanted: Wanted,
+    releasing released: Selection = Selection(),
+    in before: State,
+    on host: HostFacts
+  ) throws(OperationError) -> Plan {
     var planner = Planner(before, host, wanted)
+    planner.drop(released)
     try planner.addAll()
+    if !released.isEmpty { planner.release(released) }
     return planner.plan
   }
 }
@@ -117,13 +129,27 @@ private struct Planner {
     addChains()
   }
 
+  /// Strikes out the records of what is released.
+  mutating func drop(_ released: Selection) {
+    plan.next.mappings.removeAll { released.mappings.contains($0.id) }
+    plan.next.reservations.removeAll { released.reservations.contains($0.id) }
+    let references =
+      plan.before.mappings.map { HoldingReference(holder: $0.holder, id: $0.id) }
+      + plan.before.reservations.map { HoldingReference(holder: $0.holder, id: $0.id) }
+    plan.making.takenOver = references.filter { wanted.handedOn.contains($0.id) && !$0.holder.isEmpty }
+  }
+
+  /// Takes away what only that needed which is released, now that it is known what else needs it.
+  mutating func release(_ released: Selection) { plan.release(released) }
+
   /// Those who held what is taken over let go of it, and end with the last that they have.
   private mutating func takeOver() {
-    plan.making.takenOver = wanted.takenOver.map { HoldingReference(holder: $0.holder, id: $0.id) }
+    let references = wanted.takenOver.map { HoldingReference(holder: $0.holder, id: $0.id) }
+    plan.making.takenOver += references
     let ids = Set(wanted.takenOver.map(\.id))
     plan.next.reservations.removeAll { ids.contains($0.id) }
     plan.endUnused(Set(wanted.takenOver.map(\.holder)))
-    plan.removal.holdings = plan.making.takenOver.filter { !plan.removal.holders.contains($0.holder) }
+    plan.removal.holdings = references.filter { !plan.removal.holders.contains($0.holder) }
   }
 
   private mutating func add(_ bridge: BridgeRecord) {
@@ -139,9 +165,17 @@ private struct Planner {
 
   private mutating func add(_ mapping: Mapping) throws(OperationError) {
     var record = MappingRecord(mapping: mapping, holder: holder(of: mapping.id))
+    record.mapping.tookOver = tookOver(by: mapping) ?? mapping.tookOver
     if mapping.delivery.rules { try addRules(to: &record) }
     plan.next.mappings.append(record)
     hold(.mapping(mapping), by: record.holder)
+  }
+
+  /// The line that declares what a mapping takes over.
+  private func tookOver(by mapping: Mapping) -> Origin? {
+    wanted.takenOver.first {
+      $0.hostIP == mapping.hostIP && $0.transport == mapping.transport && mapping.hostPorts.contains($0.port)
+    }?.origin
   }
 
   private mutating func addRules(to record: inout MappingRecord) throws(OperationError) {
@@ -205,7 +239,9 @@ private struct Planner {
 extension Plan {
   /// Plans the end of those background processes that hold nothing any more.
   mutating func endUnused(_ holders: Set<String>) {
-    let unused = holders.filter { !$0.isEmpty && !next.isInUse(holder: $0) }.sorted()
+    let unused = holders.filter {
+      !$0.isEmpty && !next.isInUse(holder: $0) && !removal.holders.contains($0)
+    }.sorted()
     removal.holders += unused
     next.holders.removeAll { unused.contains($0.id) }
   }

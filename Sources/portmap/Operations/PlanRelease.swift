@@ -4,23 +4,28 @@ extension Plan {
   /// - Parameter everything: Whether portmap's own bridges go too.
   static func releasing(_ selection: Selection, everything: Bool = false, from before: State) -> Plan {
     var plan = Plan(before)
-    let gone = before.mappings.filter { selection.mappings.contains($0.id) }
-    let reservations = before.reservations.filter { selection.reservations.contains($0.id) }
     plan.next.mappings.removeAll { selection.mappings.contains($0.id) }
     plan.next.reservations.removeAll { selection.reservations.contains($0.id) }
-    plan.releaseAddresses(selection.addresses)
-    let bridges = everything ? plan.releaseBridges() : []
-    let shared = plan.releaseShared()
-    plan.releaseRules(bridges.flatMap(\.rules) + shared.flatMap(\.rules) + gone.flatMap(\.rules))
-    plan.removal.flows = gone.filter { !$0.rules.isEmpty }.map(\.flows)
-    plan.endUnused(Set(before.holders.map(\.id)))
+    plan.release(selection, everything: everything)
+    return plan
+  }
+
+  /// Plans the end of all that only those records needed that a selection names and the next state has no more.
+  mutating func release(_ selection: Selection, everything: Bool = false) {
+    let gone = before.mappings.filter { selection.mappings.contains($0.id) }
+    let reservations = before.reservations.filter { selection.reservations.contains($0.id) }
+    releaseAddresses(selection.addresses)
+    let bridges = everything ? releaseBridges() : []
+    let shared = releaseShared()
+    releaseRules(bridges.flatMap(\.rules) + shared.flatMap(\.rules) + gone.flatMap(\.rules))
+    removal.flows = gone.filter { !$0.rules.isEmpty }.map(\.flows)
+    endUnused(Set(before.holders.map(\.id)))
     let holdings =
       gone.map { HoldingReference(holder: $0.holder, id: $0.id) }
       + reservations.map { HoldingReference(holder: $0.holder, id: $0.id) }
-    plan.removal.holdings = holdings.filter {
-      !$0.holder.isEmpty && !plan.removal.holders.contains($0.holder)
+    removal.holdings = (removal.holdings + holdings).filter {
+      !$0.holder.isEmpty && !removal.holders.contains($0.holder)
     }
-    return plan
   }
 
   /// Releases addresses that are named, and those that lived for mappings that are gone.
@@ -53,7 +58,7 @@ extension Plan {
   }
 
   private mutating func releaseRules(_ rules: [Rule]) {
-    removal.change = RuleChange.removing(rules, from: before.chains, remaining: next.rules)
+    removal.change = RuleChange.removing(rules, from: next.chains, remaining: next.rules)
     guard !removal.change.isEmpty else { return }
     removal.firewallVariant = before.firewallVariant
     let gone = Set(removal.change.chains.map(\.place))

@@ -9,8 +9,10 @@ struct ProcessInspection {
   private var state: State { workspace.state }
 
   func differences() throws -> [Difference] {
-    try state.holders.flatMap(differences) + unknown.map { .processUnknown(id: $0) }
+    try differencesOfRecords() + unknown.map { .processUnknown(id: $0) }
   }
+
+  func differencesOfRecords() throws -> [Difference] { try state.holders.flatMap(differences) }
 
   /// - Throws: Interruption.
   private func differences(of record: HolderRecord) throws -> [Difference] {

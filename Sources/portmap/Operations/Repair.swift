@@ -8,6 +8,8 @@ struct Repair {
   private(set) var done: [Mended] = []
   /// What could not be mended, and why.
   private(set) var failures: [any Error] = []
+  /// The ids of what could not be held again, each with the reason, which is among the failures too.
+  private(set) var lost: [String: any Error] = [:]
 
   init(_ workspace: Workspace) { self.workspace = workspace }
 
@@ -15,14 +17,24 @@ struct Repair {
 
   /// Mends everything that can be mended.
   mutating func everything() {
+    mend(rules: true) { try $0.differences() }
+  }
+
+  /// Mends what the state records, in less time: rules are looked at only where somebody has touched them, and things
+  /// that the state does not know are left alone.
+  mutating func whatIsRecorded() {
+    mend(rules: !workspace.areRulesUntouched) { try $0.differencesOfRecords() }
+  }
+
+  private mutating func mend(rules: Bool, _ find: (Inspection) throws -> [Difference]) {
     attempt { try $0.finishRemovals() }
     do {
-      let differences = try Inspection(workspace).differences()
+      let differences = try find(Inspection(workspace))
       attempt { try $0.endUnknown(differences) }
       attempt { try $0.restoreHolders(differences) }
       attempt { $0.restoreSockets(differences) }
       attempt { try $0.restoreLinks(differences) }
-      attempt { try $0.restoreRules(differences) }
+      if rules { attempt { try $0.restoreRules(differences) } }
       attempt { try $0.enableForwarding(differences) }
     } catch {
       failures.append(error)
@@ -106,9 +118,9 @@ struct Repair {
       do {
         held.byHolding[holding.id] = try PortSocket.reserveAll(holding)
       } catch {
-        failures.append(
-          AllocationError.lost(port: "\(holding)", holding.transport, holding.ports.first, error)
-        )
+        let lost = AllocationError.lost(port: "\(holding)", holding.transport, holding.ports.first, error)
+        failures.append(lost)
+        self.lost[holding.id] = lost
       }
     }
     return held
@@ -188,4 +200,9 @@ enum Mended {
   case movedRules(from: String, to: String)
   case mended(Difference)
   case turnedOn(String)
+
+  /// Whether a rule was put back.
+  var isOfRules: Bool {
+    if case .mended = self { true } else { false }
+  }
 }

@@ -30,6 +30,12 @@ enum Notice {
   case notRecorded(any Error)
   /// Something was to be taken away and could not be: it waits.
   case removalWaits(any Error)
+  /// Something that is recorded could not be mended on the way.
+  case notMended(any Error)
+  /// Something was mended on the way.
+  case mended(Mended)
+  /// An address that nobody declares any more stays, because a mapping of others leads to it.
+  case addressKept(AllocatedAddress, for: Mapping)
   /// What was to live as long as a command that is gone could not be released.
   case notReleased(any Error)
 }

@@ -76,12 +76,22 @@ struct Teardown {
     try client.release(ids)
   }
 
-  /// Puts a reservation's socket, which another process was about to take over, back to how it was.
+  /// Puts sockets that another process was about to take over back to how they were: those of a port that is served
+  /// receive, all others are behind their filter.
   private func restore(_ reference: HoldingReference) throws {
-    guard let record = workspace.state.reservations.first(where: { $0.id == reference.id }),
-      let client = try HolderClient.connect(to: reference.holder, in: workspace.folder.descriptor),
-      let socket = try client.take(reference.id).first
+    let state = workspace.state
+    guard let holding = state.holdings(of: reference.holder).first(where: { $0.id == reference.id }),
+      let client = try HolderClient.connect(to: reference.holder, in: workspace.folder.descriptor)
     else { return }
-    try PortSocket.restore(socket, record.reservation)
+    let sockets = try client.take(reference.id)
+    switch holding {
+    case .reservation(let reservation):
+      if let socket = sockets.first { try PortSocket.restore(socket, reservation) }
+    case .mapping(let mapping):
+      for socket in sockets {
+        try mapping.delivery.proxy
+          ? DropFilter.detach(from: socket) : PortSocket.silence(socket, mapping.transport)
+      }
+    }
   }
 }

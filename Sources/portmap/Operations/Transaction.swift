@@ -60,6 +60,7 @@ struct Transaction {
     guard !plan.making.holdings.isEmpty else { return nil }
     try Interruption.check()
     for (socket, reservation) in sockets.lent { try listenAgain(socket, reservation) }
+    if sockets.wereServed { try silence() }
     let id = plan.making.holder
     let (process, client) = try HolderLauncher.launch(
       id: id,
@@ -68,6 +69,13 @@ struct Transaction {
     )
     try client.hold(plan.making.holdings.map { ($0, sockets.byHolding[$0.id] ?? []) })
     return (HolderRecord(id: id, process: process), client)
+  }
+
+  /// Nobody is answered any more on ports that were served and are not to be.
+  private func silence() throws {
+    for holding in plan.making.holdings where !holding.isProxied {
+      for socket in sockets.byHolding[holding.id] ?? [] { try PortSocket.silence(socket, holding.transport) }
+    }
   }
 
   private func listenAgain(_ socket: Descriptor, _ reservation: Reservation) throws {

@@ -9,6 +9,8 @@ final class Workspace {
   let runner: ProgramRunner
   let layout: ChainLayout
   var state: State
+  /// The state as the file has it.
+  private var written: State
   let notify: (Notice) -> Void
   /// What the operation is going to do: change things, compare them under the lock, or only say what it would do.
   private enum Purpose { case change, look, preview }
@@ -75,6 +77,7 @@ final class Workspace {
     self.file = file
     self.lock = lock
     self.state = state
+    written = state
     runner = setting.runner
     layout = ChainLayout(tag: state.tag ?? "")
     notify = setting.notify
@@ -111,6 +114,12 @@ final class Workspace {
   ///   undoes, not by what takes more.
   func save(mayUseSpare: Bool) throws {
     try file.write(state, mayUseSpare: mayUseSpare)
+    written = state
+  }
+
+  /// Replaces the state file where the state is another one by now.
+  func saveIfChanged() throws {
+    if state != written { try save(mayUseSpare: true) }
   }
 }
 

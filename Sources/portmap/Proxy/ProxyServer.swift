@@ -46,6 +46,12 @@ final class ProxyServer {
     close { $0 == group }
   }
 
+  /// The sockets that are served for a group, in the order in which they came.
+  func sockets(ofGroup group: Int) -> [Descriptor] {
+    streamFrontends.filter { $0.group == group }.map(\.socket)
+      + udpFrontends.filter { $0.group == group }.map(\.socket)
+  }
+
   /// Closes everything.
   func closeAll() {
     close { _ in true }

@@ -3,6 +3,8 @@
 extension MappingRecord: TextCodable {
   /// `a1b2c3d4 udp * 8080 8080 172.16.42.2 80 80 c1b2c3d4 12 active nat proxy|RULE|RULE`: id, transport, host address,
   /// ports and backend, the background process, the number of the call, the status, whatever else holds, and the rules.
+  /// What declares it is the last of the words: `from=3:/etc/portmap.conf`, and `over=` what declares the reservation
+  /// that it took over.
   init?(text: String) {
     let parts = Array(text.utf8).split(separator: UInt8(ascii: "|"), omittingEmptySubsequences: false)
     var words = WordReader(parts[0])
@@ -17,10 +19,13 @@ extension MappingRecord: TextCodable {
       masquerade: words.take("masquerade"),
       proxyProtocol: words.value(ProxyProtocol.init(rawValue:))
     )
-    let scope = words.value(ProcessIdentity.init(text:))
+    var mapping = Mapping(id: id, pair: pair, delivery: delivery)
+    mapping.scope = words.value(ProcessIdentity.init(text:))
+    mapping.origin = words.origin("from")
+    mapping.tookOver = words.origin("over")
     guard words.isAtEnd else { return nil }
     self.init(
-      mapping: Mapping(id: id, pair: pair, delivery: delivery, scope: scope),
+      mapping: mapping,
       holder: holder,
       serial: serial,
       status: status
@@ -39,6 +44,8 @@ extension MappingRecord: TextCodable {
     if delivery.masquerade { text += " masquerade" }
     if let proxyProtocol = delivery.proxyProtocol { text += " \(proxyProtocol.rawValue)" }
     if let scope = mapping.scope { text += " \(scope.text)" }
+    if let origin = mapping.origin { text += " from=\(origin.text)" }
+    if let origin = mapping.tookOver { text += " over=\(origin.text)" }
     for rule in rules { text += "|\(rule.text)" }
     return text
   }
@@ -89,7 +96,8 @@ extension ReservationRecord: TextCodable {
       hostIP: hostIP,
       port: port,
       isLent: words.take("lent"),
-      scope: words.value(ProcessIdentity.init(text:))
+      scope: words.value(ProcessIdentity.init(text:)),
+      origin: words.origin("from")
     )
     guard words.isAtEnd else { return nil }
     self.init(reservation: reservation, holder: holder == "-" ? "" : holder)
@@ -101,6 +109,7 @@ extension ReservationRecord: TextCodable {
       "\(reservation.id) \(reservation.transport.rawValue) \(reservation.hostIP) \(reservation.port) \(owner)"
     if reservation.isLent { text += " lent" }
     if let scope = reservation.scope { text += " \(scope.text)" }
+    if let origin = reservation.origin { text += " from=\(origin.text)" }
     return text
   }
 }
@@ -127,4 +136,14 @@ extension ProcessIdentity: TextCodable {
   }
 
   var text: String { "\(pid)@\(startTime)" }
+}
+
+extension WordReader {
+  /// Reads `KEY=LINE:NAME` if that is the next word.
+  fileprivate mutating func origin(_ key: String) -> Origin? {
+    value { word in
+      guard word.hasPrefix("\(key)=") else { return nil }
+      return Origin(text: String(word.dropFirst(key.count + 1)))
+    }
+  }
 }

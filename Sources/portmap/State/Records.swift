@@ -7,7 +7,7 @@ struct MappingRecord: Equatable, Sendable {
     case broken
   }
 
-  let mapping: Mapping
+  var mapping: Mapping
   /// The id of the background process that holds its sockets.
   var holder: String
   /// The rules that are its own, as they were installed.
@@ -29,7 +29,7 @@ struct MappingRecord: Equatable, Sendable {
 /// A reservation as the state has it.
 @dynamicMemberLookup
 struct ReservationRecord: Equatable, Sendable {
-  let reservation: Reservation
+  var reservation: Reservation
   /// The id of the background process that holds its socket; empty where the command of its scope holds it itself.
   var holder: String
 
@@ -57,6 +57,14 @@ struct HolderRecord: Equatable, Sendable {
   /// Names its control socket, too.
   let id: String
   let process: ProcessIdentity
+}
+
+/// A line of an applied file that could not be made.
+struct DeclarationFailure: Codable, Equatable, Sendable {
+  let origin: Origin
+  let problem: String
+  /// The exit status that the reason stands for.
+  let status: Int32
 }
 
 /// Rules that several mappings need and that go with the last of them.

@@ -34,6 +34,8 @@ struct State: Codable, Equatable, Sendable {
   var intent: Removal?
   /// What could not be taken away when its time had come: the cause was outside, and may be gone one day.
   @Added var waiting: [Removal] = []
+  /// Lines of applied files that could not be made.
+  @Added var failures: [DeclarationFailure] = []
 
   init(netnsCookie: UInt64, bootID: String) {
     self.netnsCookie = netnsCookie
@@ -46,7 +48,7 @@ struct State: Codable, Equatable, Sendable {
     case firewallVariant = "firewallBackend"
     case rulesGeneration, saidNoIPv6, bridges, addresses, mappings, reservations, holders, chains, shared,
       intent
-    case tag, waiting
+    case tag, waiting, failures
   }
 }
 

@@ -104,6 +104,7 @@ struct MappingRecord: Decodable, Equatable {
   let hostPortEnd: Int
   let id: String
   let nat: Bool
+  let origin: String
   let pid: pid_t?
   let `protocol`: String
   let proxy: Bool
@@ -114,6 +115,7 @@ struct MappingRecord: Decodable, Equatable {
 struct ReservationRecord: Decodable, Equatable {
   let hostIP: String
   let id: String
+  let origin: String
   let pid: pid_t
   let port: Int
   let `protocol`: String
@@ -125,6 +127,7 @@ struct AddressRecord: Decodable, Equatable {
   let gateway: String
   let ip: String
   let name: String?
+  let origin: String
   let prefixLength: Int
   let portMapping: [String: [String: String]]?
 }
