@@ -7,7 +7,7 @@ enum HolderMessage: Equatable {
   /// Serve from now on, and live on when the one who says so has ended. Answered by `done`.
   case begin
   /// Asks for copies of a holding's sockets, one a port and in their order. Answered by `sockets`, as often as it takes;
-  /// version 0.1.0 refuses those that it serves itself.
+  /// a process of the first version refuses those that it serves itself.
   case take(id: String)
   /// Close the sockets and connections of these holdings; the process ends with the last. Answered by `done`.
   case release(ids: [String])
