@@ -72,11 +72,11 @@ import Testing
         try topology.portmap.map("8080:80", "--proxy-only", "--to", Address.web).first?.pid
       )
       for _ in 0..<4 {
-        try topology.outside.startAsking(.tcp, Address.host, 8080, timeout: 10, ["--size", "30000000"])
+        try topology.outside.startAsking(.tcp, Address.host, 8080, timeout: 40, ["--size", "30000000"])
       }
       // Until all the buffers on the way are full, which is when no more leaves the clients.
       var waiting: [Int] = []
-      try eventually("the clients go on sending") {
+      try eventually("the clients go on sending", within: 30) {
         let before = waiting
         usleep(200_000)
         let queues = try topology.outside.exec("ss", "-Htn", "state", "established", "dport = :8080").lines
