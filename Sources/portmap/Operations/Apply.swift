@@ -21,7 +21,6 @@ struct Apply {
   private let origins: Set<String>
   private var failed: [Int: any Error] = [:]
   private var ids: NewIdentifiers
-  private var allocator: PortAllocator
   /// The state with all that earlier declarations are about to add.
   private var draft: State
   private var interfaces = Interfaces([])
@@ -34,7 +33,6 @@ struct Apply {
     self.workspace = workspace
     draft = workspace.state
     ids = NewIdentifiers(besides: workspace.state)
-    allocator = workspace.portAllocator()
   }
 
   /// What of one declaration is held and planned, and not made yet.
@@ -149,23 +147,14 @@ struct Apply {
     -> [Prepared]
   {
     let tasks = comparison.tasks
+    guard !tasks.isEmpty else { return [] }
     try DescriptorLimit.makeRoom(
       for: tasks.reduce(0) { $0 + $1.needs.reduce(0) { $0 + $1.request.socketCount } }
     )
     var going = comparison.released
     for task in tasks { going.formUnion(task.replaced) }
     let promised = PromisedPorts(declarations)
-    allocator = PortAllocator(
-      ledger: PortLedger(
-        mappings: draft.mappings.map(\.mapping),
-        reservations: draft.reservations.map(\.reservation)
-      ),
-      reservedPorts: allocator.reservedPorts,
-      isForTaking: { _ in false },
-      takeOver: allocator.takeOver,
-      cursors: draft.cursors,
-      isPreview: workspace.isPreview
-    )
+    var allocator = workspace.portAllocator(in: draft)
     allocator.isPromised = promised.contains
     var prepared: [Prepared] = []
     for task in tasks {
@@ -175,7 +164,7 @@ struct Apply {
           going.mappings.contains(owner.id) || going.reservations.contains(owner.id)
             || (task.isOfMappings && workspace.isForTaking(owner))
         }
-        var one = try prepare(task)
+        var one = try prepare(task, &allocator)
         one.replaced = task.replaced.subtracting(closed)
         prepared.append(one)
       } catch let interruption as Interruption {
@@ -187,7 +176,9 @@ struct Apply {
     return refuseLent(prepared)
   }
 
-  private mutating func prepare(_ task: Reconciliation.Task) throws -> Prepared {
+  private mutating func prepare(_ task: Reconciliation.Task, _ allocator: inout PortAllocator) throws
+    -> Prepared
+  {
     let declaration = declarations[task.index]
     var prepared = Prepared(index: task.index, replaced: task.replaced)
     switch declaration.demand {
@@ -196,12 +187,12 @@ struct Apply {
       address.origin = declaration.origin
       prepared.wanted.addresses.append(address)
     case .ports:
-      for need in task.needs { try hold(need, nil, declaration, &prepared) }
+      for need in task.needs { try hold(need, nil, declaration, &prepared, &allocator) }
     case .map(let request):
       let backend = try backend(of: task, request, declaration, &prepared)
       if try request.needsRules(backend) { try requireRules(for: backend) }
       try request.check(backend, interfaces)
-      for need in task.needs { try hold(need, (request, backend), declaration, &prepared) }
+      for need in task.needs { try hold(need, (request, backend), declaration, &prepared, &allocator) }
     }
     prepared.wanted.cursors = allocator.cursors
     add(prepared.wanted)
@@ -254,7 +245,8 @@ struct Apply {
     _ need: Reconciliation.Need,
     _ target: (request: MapRequest, backend: IPAddress)?,
     _ declaration: Declaration,
-    _ prepared: inout Prepared
+    _ prepared: inout Prepared,
+    _ allocator: inout PortAllocator
   ) throws {
     var request = need.request
     if let target, request.hosts.contains(where: { interfaces.isSame($0, target.backend) }) {

@@ -11,9 +11,12 @@ struct HeldSockets {
 extension Workspace {
   /// An allocator that knows what this folder has given out.
   ///
-  /// - Parameter takesOver: Whether reserved ports may be taken over from the background processes that hold them.
-  func portAllocator(takesOver: Bool = false) -> PortAllocator {
-    PortAllocator(
+  /// - Parameters:
+  ///   - takesOver: Whether reserved ports may be taken over from the background processes that hold them.
+  ///   - draft: A state that is to be, where it is not the one that is.
+  func portAllocator(takesOver: Bool = false, in draft: State? = nil) -> PortAllocator {
+    let state = draft ?? state
+    return PortAllocator(
       ledger: PortLedger(
         mappings: state.mappings.map(\.mapping),
         reservations: state.reservations.map(\.reservation)
