@@ -121,14 +121,15 @@ fuzz:
 	  $$(find Sources/portmap -name '*.swift' ! -name main.swift) Tests/Fuzz/*.swift .build/fuzz/*.o
 	Tests/Fuzz/run $(FUZZ_SECONDS)
 
-# Rounds of map, traffic and unmap: nothing may grow. For every day: make soak ROUNDS=300.
+# Rounds of map, traffic and unmap: nothing may grow. For every day: make soak ROUNDS=300. With SECONDS=7200
+# constant traffic over two hundred mappings instead.
 ROUNDS ?= 10000
 
 .PHONY: soak
 soak: build
 	$(call need,$(TOOLS) $(WITNESS) unshare:util-linux sysctl:procps)
 	swiftc -swift-version 6 -warnings-as-errors -O -o .build/soak Tests/Soak/*.swift Tests/Faults/{Machine,Sandbox}.swift
-	$(SANDBOX) .build/soak $(CURDIR)/$(BINARY) $(ROUNDS)
+	$(SANDBOX) .build/soak $(CURDIR)/$(BINARY) $(if $(SECONDS),seconds $(SECONDS),rounds $(ROUNDS))
 
 # The unit tests, the proxy's and the readers' above all, once under each sanitizer.
 .PHONY: sanitize
