@@ -66,7 +66,8 @@ extension State {
   /// What a file declares, each thing with the line.
   fileprivate var declared: [(String, Origin)] {
     mappings.flatMap { record in
-      [record.mapping.origin, record.mapping.tookOver].compactMap { $0 }.map { ("\(record.mapping)", $0) }
+      [record.mapping.origin, record.mapping.tookOver].compactMap { $0 }.filter(\.isLine)
+        .map { ("\(record.mapping)", $0) }
     } + reservations.compactMap { record in record.origin.map { ("\(record.reservation)", $0) } }
       + addresses.filter { !$0.isImplicit }.compactMap { address in address.origin.map { (address.title, $0) }
       }
