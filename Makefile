@@ -34,6 +34,8 @@ build:
 FIREWALLD = .build/firewalld
 # dockerd neither: where it is installed it runs.
 DOCKER = .build/docker
+# Plugins that container runtimes would find where they are installed.
+CNI = .build/cni
 
 .PHONY: test
 test: lint build
@@ -48,6 +50,9 @@ test: lint build
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libdevmapper1.02.1 libseccomp2 >/dev/null
 	@test -e $(DOCKER)/bin/busybox || { mkdir -p $(DOCKER) && cd $(DOCKER) && \
 	  apt-get download -qq docker.io containerd runc busybox-static && \
+	  for package in *.deb; do dpkg -x "$$package" . && rm "$$package"; done; }
+	@test -e $(CNI)/usr/lib/cni/bridge || { mkdir -p $(CNI) && cd $(CNI) && \
+	  apt-get download -qq containernetworking-plugins && \
 	  for package in *.deb; do dpkg -x "$$package" . && rm "$$package"; done; }
 	swift build --build-tests
 	PORTMAP_BINARY=$(CURDIR)/$(BINARY) swift test
@@ -122,14 +127,15 @@ fuzz:
 	  $$(find Sources/portmap -name '*.swift' ! -name main.swift) Tests/Fuzz/*.swift .build/fuzz/*.o
 	Tests/Fuzz/run $(FUZZ_SECONDS)
 
-# Rounds of map, traffic and unmap: nothing may grow. For every day: make soak ROUNDS=300.
+# Rounds of map, traffic and unmap: nothing may grow. For every day: make soak ROUNDS=300. With SECONDS=7200
+# constant traffic over two hundred mappings instead.
 ROUNDS ?= 10000
 
 .PHONY: soak
 soak: build
 	$(call need,$(TOOLS) $(WITNESS) unshare:util-linux sysctl:procps)
 	swiftc -swift-version 6 -warnings-as-errors -O -o .build/soak Tests/Soak/*.swift Tests/Faults/{Machine,Sandbox}.swift
-	$(SANDBOX) .build/soak $(CURDIR)/$(BINARY) $(ROUNDS)
+	$(SANDBOX) .build/soak $(CURDIR)/$(BINARY) $(if $(SECONDS),seconds $(SECONDS),rounds $(ROUNDS))
 
 # The unit tests, the proxy's and the readers' above all, once under each sanitizer.
 .PHONY: sanitize

@@ -198,7 +198,7 @@ extension PortRequest {
   fileprivate var socketCount: Int { width * hosts.count * transports.count }
 }
 
-extension PortLedger.Owner {
+extension Holding {
   fileprivate var origin: Origin? {
     switch self {
     case .mapping(let mapping): mapping.origin
