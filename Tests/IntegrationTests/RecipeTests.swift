@@ -116,14 +116,16 @@ import Testing
       play() { yq -r ".[0].$1" ansible/portmap.yml; }
       validate() { eval "$(play 'tasks[0]."ansible.builtin.copy".validate' | sed "s|%s|$1|")"; }
       differences() { $(play 'tasks[2]."ansible.builtin.command".cmd'); }
-      echo frob >/run/wrong
-      validate /run/wrong 2>/dev/null || echo refused
-      play vars.portmap_declarations >/run/right
-      validate /run/right
-      cp /run/right /etc/portmap.conf
+      # As Ansible's own: nobody else's to write to.
+      mkdir -m 700 /run/files
+      echo frob >/run/files/wrong
+      validate /run/files/wrong 2>/dev/null || echo refused
+      play vars.portmap_declarations >/run/files/right
+      validate /run/files/right
+      cp /run/files/right /etc/portmap.conf
       differences
       portmap apply --quiet
-      validate /run/right 2>/dev/null
+      validate /run/files/right 2>/dev/null
       differences
       echo well
       """

@@ -167,7 +167,10 @@ struct Repair {
       try moveRules(from: recorded, to: now)
     }
     // Asked anew: the rules of links and mappings that were mended may have changed.
-    guard Capability.mayAdministerNetwork, try workspace.firewall().isInstalled else { return }
+    guard Capability.mayAdministerNetwork, try !state.chains.isEmpty || workspace.firewall().isInstalled
+    else {
+      return
+    }
     let lost = try workspace.compareRules()
     guard !lost.isEmpty else { return }
     try workspace.restoreRules(lost)
