@@ -18,7 +18,7 @@ final class Trial {
     self.portmap = portmap
     try Self.reset(scenario, portmap)
     before = try Fingerprint(portmap: portmap)
-    microseconds = try Machine.mustRun([portmap] + scenario.command).microseconds
+    microseconds = try Machine.mustRun(Scenario.words(portmap, scenario.command)).microseconds
     after = try Fingerprint(portmap: portmap)
     try Self.reset(scenario, portmap)
     let again = try Fingerprint(portmap: portmap)
@@ -30,7 +30,7 @@ final class Trial {
 
   private static func reset(_ scenario: Scenario, _ portmap: String) throws {
     try Machine.mustRun([portmap, "unmap", "--all"])
-    for command in scenario.before { try Machine.mustRun([portmap] + command) }
+    for command in scenario.before { try Machine.mustRun(Scenario.words(portmap, command)) }
   }
 
   /// The command with a death at one instant, then what the next command makes of it.
@@ -43,7 +43,7 @@ final class Trial {
     childrenDie: Bool = false,
     _ body: ([String]) throws -> Machine.Ended
   ) throws {
-    let ended = try body([portmap] + scenario.command)
+    let ended = try body(Scenario.words(portmap, scenario.command))
     Machine.endTracers()
     Machine.awaitStages()
     let recovery = recovery(childrenDie: childrenDie)
