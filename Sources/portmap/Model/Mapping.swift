@@ -14,6 +14,8 @@ struct Mapping: Equatable, Sendable {
   var origin: Origin?
   /// The line that declares the reservation whose port it took over.
   var tookOver: Origin?
+  /// The network namespace that its proxy connects from; nil for portmap's own.
+  var into: GuestNamespace?
 
   subscript<Value>(dynamicMember path: KeyPath<PortPair, Value>) -> Value { pair[keyPath: path] }
 }

@@ -25,6 +25,8 @@ struct Apply {
   private var draft: State
   private var interfaces = Interfaces([])
   private var firewall: Result<FirewallFacts, any Error>?
+  /// The network namespaces that were opened; it holds no sockets.
+  private var namespaces = HeldSockets()
 
   /// - Parameter origins: The names of the files, those that declare nothing too.
   init(_ declarations: [Declaration], from origins: [String], _ workspace: Workspace) {
@@ -40,6 +42,8 @@ struct Apply {
     let index: Int
     var wanted = Wanted(holder: "")
     var sockets = HeldSockets()
+    /// The namespace that its mappings lead into.
+    var guest: GuestNamespace?
     var replaced: Selection
   }
 
@@ -189,6 +193,7 @@ struct Apply {
     case .ports:
       for need in task.needs { try hold(need, nil, declaration, &prepared, &allocator) }
     case .map(let request):
+      prepared.guest = try workspace.openNamespace(of: request, for: &namespaces)
       let backend = try backend(of: task, request, declaration, &prepared)
       if try request.needsRules(backend) { try requireRules(for: backend) }
       try request.check(backend, interfaces)
@@ -249,7 +254,9 @@ struct Apply {
     _ allocator: inout PortAllocator
   ) throws {
     var request = need.request
-    if let target, request.hosts.contains(where: { interfaces.isSame($0, target.backend) }) {
+    if let target,
+      request.hosts.contains(where: { target.request.mayBeItsOwnBackend($0, target.backend, interfaces) })
+    {
       request.ownBackend = need.backendPorts
     }
     let held = try allocator.hold(request)
@@ -265,7 +272,7 @@ struct Apply {
         )
         let delivery = try target.request.delivery(from: host, to: target.backend)
         prepared.wanted.mappings.append(
-          Mapping(id: id, pair: pair, delivery: delivery, origin: declaration.origin)
+          Mapping(id: id, pair: pair, delivery: delivery, origin: declaration.origin, into: prepared.guest)
         )
       } else {
         prepared.wanted.reservations.append(
@@ -359,6 +366,7 @@ struct Apply {
       sockets.lent += one.sockets.lent
       sockets.wereServed = sockets.wereServed || one.sockets.wereServed
     }
+    sockets.namespaces = namespaces.namespaces
     let plan = try plan(prepared, releasing: released)
     try Transaction(plan, workspace, sockets: sockets).carryOut()
   }
@@ -370,6 +378,7 @@ struct Apply {
       wanted.add(one.wanted)
       going.formUnion(one.replaced)
     }
+    wanted.nameGuestHolders(&ids)
     // Bridges may have been given out on, or made, since the declaration was prepared.
     for index in wanted.bridges.indices {
       guard let known = workspace.state.bridge(wanted.bridges[index].name), known.isOwn else { continue }
@@ -398,8 +407,17 @@ struct Apply {
       sockets.byHolding[holding.id] = opened
       return true
     }
+    func enter(_ mapping: Mapping) -> Mapping? {
+      guard let name = mapping.into?.name else { return mapping }
+      guard let namespace = try? OpenedNamespace(name) else { return nil }
+      sockets.namespaces[namespace.guest] = namespace
+      var mapping = mapping
+      mapping.into = namespace.guest
+      return mapping
+    }
     wanted.mappings = before.mappings.filter { lost.mappings.contains($0.id) }.map(\.mapping)
-      .filter { hold(.mapping($0)) }
+      .compactMap(enter).filter { hold(.mapping($0)) }
+    wanted.nameGuestHolders(&ids)
     wanted.reservations = before.reservations.filter { lost.reservations.contains($0.id) }.map(\.reservation)
       .filter { hold(.reservation($0)) }
     guard !sockets.byHolding.isEmpty else { return }
@@ -423,7 +441,7 @@ struct Apply {
 extension Error {
   /// Whether a transaction may have failed for the sake of one of the lines that it was for.
   fileprivate var isOfOneLine: Bool {
-    self is ProgramError || self is NetworkError || self is AllocationError
+    self is ProgramError || self is NetworkError || self is AllocationError || self is NamespaceError
   }
 }
 
