@@ -99,7 +99,7 @@ _portmap() {
                         words+=" --dry-run -c -n"
                         ;;
                     proxy) words+=" --into --proxy-protocol --udp-timeout" ;;
-                    apply) words+=" --origin --dry-run -n" ;;
+                    apply) words+=" --watch --origin --dry-run -n" ;;
                     repair) words+=" --dry-run -n" ;;
                     list | check) ;;
                     *) return ;;

@@ -6,11 +6,10 @@ enum ProxyCommand {
   static func run(_ arguments: ParsedArguments, _ context: Context) throws {
     let options = try ProxyOptions(arguments, context)
     try Failure.wrapping("forward") {
-      // Blocked from here on, so that a signal ends the loop instead of the process.
-      let signals = try Descriptor("signalfd") { clinux_termination_descriptor() }
       let loop = try EventLoop()
       // It has to be there before a port is taken, which is for a moment only where it is not.
       let namespace = try options.into.map { name throws(NamespaceError) in try OpenedNamespace(name) }
+      let ending = try ProxyEnding(loop, withParent: false)
       let (frontends, pairs) = try options.open()
       if let namespace { try namespace.enter() }
       let server = ProxyServer(loop: loop)
@@ -25,21 +24,11 @@ enum ProxyCommand {
       } else {
         try Output.lines(pairs.map(\.description))
       }
-      let stopper = Stopper(loop: loop)
-      _ = try loop.add(signals, events: Readiness.input, handler: stopper)
       try syscall("capset") { clinux_drop_capabilities() }
       try Confinement.enter(Set(frontends.map(\.1.backendSocket)), DebugLog(of: "proxy"))
-      try withExtendedLifetime(stopper) { try loop.run() }
+      try ending.wait()
       server.closeAll()
     }
-  }
-
-  private final class Stopper: EventHandler {
-    private let loop: EventLoop
-
-    init(loop: EventLoop) { self.loop = loop }
-
-    func handle(events: UInt32, tag: UInt32) { loop.stop() }
   }
 }
 

@@ -1,8 +1,7 @@
 /// Ports of the host that lead to as many ports of a backend, and how.
 ///
 /// The planner, the state, the control protocol and the documents share this value, each with an encoding of its own.
-@dynamicMemberLookup
-struct Mapping: Equatable, Sendable {
+struct Mapping: PortMapping, Equatable, Sendable {
   let id: String
   /// What leads where.
   let pair: PortPair
@@ -16,8 +15,6 @@ struct Mapping: Equatable, Sendable {
   var tookOver: Origin?
   /// The network namespace that its proxy connects from; nil for portmap's own.
   var into: GuestNamespace?
-
-  subscript<Value>(dynamicMember path: KeyPath<PortPair, Value>) -> Value { pair[keyPath: path] }
 }
 
 /// How a mapping's packets get to the backend.
