@@ -45,7 +45,7 @@ extension GuestNamespace: TextCodable {
   /// Reads `4026532201:web` or, named by a process that started then, `4026532201@199025:4711`.
   init?(text: String) {
     let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-    guard parts.count == 2, let name = PlainWord.decoded(parts[1]).flatMap({ NamespaceName($0) }) else {
+    guard parts.count == 2, let name = Origin.decoded(parts[1]).flatMap({ NamespaceName($0) }) else {
       return nil
     }
     let numbers = parts[0].split(separator: "@", omittingEmptySubsequences: false).map { UInt64($0) }
@@ -58,6 +58,6 @@ extension GuestNamespace: TextCodable {
 
   var text: String {
     let startTime = identity.startTime.map { "@\($0)" } ?? ""
-    return "\(identity.inode)\(startTime):\(PlainWord.encoded(name.text))"
+    return "\(identity.inode)\(startTime):\(Origin.encoded(name.text))"
   }
 }

@@ -11,7 +11,7 @@ struct MapRequest {
   /// The backend: an address, or a name; nil for the next address of the bridge network.
   let to: String?
   /// The network namespace that the proxy connects from; the backend is an address in there.
-  let into: NamespaceName?
+  var into: NamespaceName?
   let bridge: String?
   /// Where ports are allocated.
   let range: PortRange
