@@ -93,7 +93,8 @@ _portmap() {
                     proxy) words+=" --proxy-protocol --udp-timeout" ;;
                     apply) words+=" --origin --dry-run -n" ;;
                     repair) words+=" --dry-run -n" ;;
-                    list | check) ;;
+                    list) words+=" --stats" ;;
+                    check) ;;
                     *) return ;;
                 esac
             elif [[ $command == "" ]]; then

@@ -14,6 +14,8 @@ struct MappingDocument: Encodable {
   private(set) var pid: Int32?
   let `protocol`: Transport
   private(set) var proxy: Bool?
+  /// What has gone through, where that was asked for.
+  private(set) var stats: StatisticsDocument?
   private(set) var status: String?
 
   init(_ pair: PortPair) {
@@ -26,8 +28,9 @@ struct MappingDocument: Encodable {
     self.protocol = pair.transport
   }
 
-  init(_ record: MappingRecord, _ state: State) {
+  init(_ record: MappingRecord, _ state: State, _ statistics: Statistics? = nil) {
     self.init(record.mapping.pair)
+    stats = statistics.map { StatisticsDocument($0.of(record)) }
     id = record.mapping.id
     nat = record.mapping.delivery.nat
     origin = record.mapping.origin?.name ?? ""

@@ -9,7 +9,7 @@ import Glibc
 ///     setting up  --begin-->  serving        the filters of what is proxied come off; the loop accepts and relays
 ///     setting up  --the command has gone-->  ends: nothing was promised to anybody yet
 ///     setting up  --something fails-->       ends, and says so instead of `done`
-///     serving     --describe, locate--> serving
+///     serving     --describe, locate, count--> serving
 ///     serving     --take-->   serving        copies of a holding's sockets go out; its own stay, and are served
 ///     serving     --release-> serving, or ends with the last holding
 ///
@@ -212,11 +212,27 @@ final class Holder: EventHandler {
       try reply(.described([]), to: caller)
     case .locate?:
       try reply(.located(cookie: namespaceCookie), to: caller)
+    case .count?:
+      try sendCounts(to: caller)
+      // Nobody who asks this has more to ask, and the traffic does not wait for the caller to hang up.
+      return false
     default:
       log.say("does not understand a message")
       try reply(.refused(.notUnderstood), to: caller)
     }
     return true
+  }
+
+  private func sendCounts(to caller: Descriptor) throws {
+    let counts = held.compactMap { id, entry in
+      proxy.count(ofGroup: entry.number).map { HoldingCount(id: id, count: $0) }
+    }
+    var rest = counts[...]
+    repeat {
+      let part = rest.prefix(HolderMessage.holdingsPerMessage)
+      rest = rest.dropFirst(part.count)
+      try reply(.counted(remaining: UInt32(rest.count), Array(part)), to: caller)
+    } while !rest.isEmpty
   }
 
   private func sendSockets(of id: String, to caller: Descriptor) throws {

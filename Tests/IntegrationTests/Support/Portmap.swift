@@ -108,6 +108,7 @@ struct MappingRecord: Decodable, Equatable {
   let pid: pid_t?
   let `protocol`: String
   let proxy: Bool
+  let stats: StatisticsRecord?
   let status: String
 }
 
