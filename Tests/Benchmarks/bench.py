@@ -10,12 +10,14 @@ import lab
 import lookup
 import proxies
 import report
+import watching
 
 SECTIONS = {
     "commands": commands.run,
     "memory": footprint.run,
     "rules": lookup.run,
     "proxies": proxies.run,
+    "watch": watching.run,
 }
 
 

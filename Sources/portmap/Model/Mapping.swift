@@ -1,8 +1,7 @@
 /// Ports of the host that lead to as many ports of a backend, and how.
 ///
 /// The planner, the state, the control protocol and the documents share this value, each with an encoding of its own.
-@dynamicMemberLookup
-struct Mapping: Equatable, Sendable {
+struct Mapping: PortMapping, Equatable, Sendable {
   let id: String
   /// What leads where.
   let pair: PortPair
@@ -14,8 +13,6 @@ struct Mapping: Equatable, Sendable {
   var origin: Origin?
   /// The line that declares the reservation whose port it took over.
   var tookOver: Origin?
-
-  subscript<Value>(dynamicMember path: KeyPath<PortPair, Value>) -> Value { pair[keyPath: path] }
 }
 
 /// How a mapping's packets get to the backend.
