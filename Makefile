@@ -34,6 +34,8 @@ build:
 FIREWALLD = .build/firewalld
 # dockerd neither: where it is installed it runs.
 DOCKER = .build/docker
+# Plugins that container runtimes would find where they are installed.
+CNI = .build/cni
 
 .PHONY: test
 test: lint build
@@ -48,6 +50,9 @@ test: lint build
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libdevmapper1.02.1 libseccomp2 >/dev/null
 	@test -e $(DOCKER)/bin/busybox || { mkdir -p $(DOCKER) && cd $(DOCKER) && \
 	  apt-get download -qq docker.io containerd runc busybox-static && \
+	  for package in *.deb; do dpkg -x "$$package" . && rm "$$package"; done; }
+	@test -e $(CNI)/usr/lib/cni/bridge || { mkdir -p $(CNI) && cd $(CNI) && \
+	  apt-get download -qq containernetworking-plugins && \
 	  for package in *.deb; do dpkg -x "$$package" . && rm "$$package"; done; }
 	swift build --build-tests
 	PORTMAP_BINARY=$(CURDIR)/$(BINARY) swift test

@@ -34,6 +34,7 @@ import Testing
     # Comments only: nothing is made until somebody says so.
     ! grep -v '^#' /etc/portmap.conf
     portmap apply
+    CNI_COMMAND=VERSION /usr/libexec/portmap/cni/portmap </dev/null | cut -c 1-22
     dpkg-query --show --showformat '${Depends}\\n' portmap
     "$0/demo" /usr/bin/portmap >/dev/null
     # An upgrade leaves alone what is there, a removal takes it away.
@@ -71,8 +72,9 @@ import Testing
     let version = try run([Tools.portmap, "--version"]).lines[0]
     let shown = outcome.stdout.replacing(#/(?m)^8080 .*/#, with: "8080 …").split(separator: "\n")
     let proxy = version.replacing("portmap", with: "docker-proxy (portmap) version")
+    let plugin = #"{"cniVersion":"1.1.0","#
     let wanted = [
-      version, proxy, "iptables, iproute2", "8080", "alloc 8081", "PORT  BY        ID", "8080 …", "done",
+      version, proxy, plugin, "iptables, iproute2", "8080", "alloc 8081", "PORT  BY        ID", "8080 …", "done",
     ]
     #expect(shown.map { String($0) } == wanted, "\(outcome)")
   }
@@ -112,5 +114,9 @@ import Testing
       #expect(FileManager.default.fileExists(atPath: folder + "/usr/local/" + file), "\(file)")
     }
     try run([folder + "/usr/local/libexec/portmap/docker-proxy", "-v"])
+    try run(
+      [folder + "/usr/local/libexec/portmap/cni/portmap"],
+      environment: ["CNI_COMMAND": "VERSION"]
+    )
   }
 }

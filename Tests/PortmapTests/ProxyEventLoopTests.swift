@@ -71,11 +71,13 @@ import Testing
     handler.onCall = {}
   }
 
-  @Test func timersFireOnceInTheirOrder() throws {
+  @Test func timersFireOnceAndNotWhenCancelled() throws {
     let loop = try EventLoop()
     var fired: [Int] = []
     loop.after(milliseconds: 20) { fired.append(2) }
     loop.after(milliseconds: 5) { fired.append(1) }
+    let cancelled = loop.after(milliseconds: 10) { fired.append(0) }
+    loop.cancel(cancelled)
     loop.after(milliseconds: 60) { loop.stop() }
     try loop.run()
     #expect(fired == [1, 2])

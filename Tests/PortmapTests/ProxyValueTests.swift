@@ -108,9 +108,11 @@ import Testing
     var queue = TimerQueue()
     var fired: [Int] = []
     #expect(queue.wait(now: 0) == -1)
-    queue.add(deadline: 30) { fired.append(3) }
-    queue.add(deadline: 10) { fired.append(1) }
-    queue.add(deadline: 10) { fired.append(2) }
+    _ = queue.add(deadline: 30) { fired.append(3) }
+    let cancelled = queue.add(deadline: 15) { fired.append(0) }
+    _ = queue.add(deadline: 10) { fired.append(1) }
+    _ = queue.add(deadline: 10) { fired.append(2) }
+    queue.remove(cancelled)
     #expect(queue.wait(now: 4) == 6)
     while let body = queue.popDue(now: 20) { body() }
     #expect(fired == [1, 2])

@@ -28,6 +28,21 @@ enum Run {
     }
   }
 
+  /// Runs as CNI's portmap plugin, and dies of the signal that interrupted it, if one did.
+  static func plugin() -> Int32 {
+    openStandardDescriptors()
+    signal(SIGPIPE, SIG_IGN)
+    signal(SIGCHLD, SIG_DFL)
+    _ = clinux_catch_signals()
+    do {
+      var plugin = CNIPlugin(ProcessInfo.processInfo.environment) { Output.say($0.description) }
+      return try plugin.run()
+    } catch {
+      if let interruption = error as? Interruption { clinux_die_of(interruption.signal) }
+      return ExitStatus.failed.rawValue
+    }
+  }
+
   private static func dispatch(_ words: [String]) throws {
     let call = try Call(words)
     if call.leading.contains("--version") { return try Output.write("portmap \(CommandTable.version)\n") }

@@ -52,7 +52,9 @@ enum ListCommand {
     }
     var rows: [[String]] = []
     for mapping in mappings where statistics == nil {
-      let way = mapping.status == .broken ? "broken" : mapping.delivery.way
+      let way =
+        mapping.status == .broken
+        ? "broken" : mapping.delivery.way + (mapping.holder.isEmpty ? ", unreserved" : "")
       rows.append(["\(mapping.mapping)", way, mapping.id])
     }
     for reservation in reservations {

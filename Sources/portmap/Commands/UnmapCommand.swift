@@ -52,7 +52,9 @@ extension State {
   /// What a file declares of a selection, each thing with the line.
   fileprivate func declared(in selection: Selection) -> [(String, Origin)] {
     let mappings = mappings.filter { selection.mappings.contains($0.id) }.flatMap { record in
-      [record.origin, record.mapping.tookOver].compactMap { $0 }.map { ("\(record.mapping)", $0) }
+      [record.origin, record.mapping.tookOver].compactMap { $0 }.filter(\.isLine).map {
+        ("\(record.mapping)", $0)
+      }
     }
     let reservations = reservations.filter { selection.reservations.contains($0.id) }.compactMap { record in
       record.origin.map { ("\(record.reservation)", $0) }

@@ -14,6 +14,8 @@ struct MappingDocument: Encodable {
   private(set) var pid: Int32?
   let `protocol`: Transport
   private(set) var proxy: Bool?
+  /// Whether a background process holds the port.
+  private(set) var reserve: Bool?
   /// What has gone through, where that was asked for.
   private(set) var stats: StatisticsDocument?
   private(set) var status: String?
@@ -36,6 +38,7 @@ struct MappingDocument: Encodable {
     origin = record.mapping.origin?.name ?? ""
     pid = state.holder(record.holder)?.process.pid ?? 0
     proxy = record.mapping.delivery.proxy
+    reserve = !record.holder.isEmpty
     status = record.status.rawValue
   }
 }

@@ -25,8 +25,18 @@ struct Delivery: Equatable, Sendable {
   let proxy: Bool
   /// Whether the source address of all its traffic is rewritten.
   var masquerade = false
+  /// Whether a neighbour of the backend gets its answers back through this host, for which its source address is
+  /// rewritten. Where it is not, such a neighbour is answered past this host, from an address that it never wrote to.
+  var hairpin = true
   /// The header that each forwarded TCP connection begins with.
   var proxyProtocol: ProxyProtocol?
+}
+
+extension Mapping {
+  /// The same ports, held for nothing but a proxy where there is one.
+  var withoutRules: Mapping {
+    Mapping(id: id, pair: pair, delivery: Delivery(rules: false, nat: false, proxy: delivery.proxy))
+  }
 }
 
 extension Mapping: CustomStringConvertible {

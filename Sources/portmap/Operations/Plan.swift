@@ -21,6 +21,8 @@ struct Making {
   var links: [LinkChange] = []
   /// The families for which forwarding has to be on.
   var forwarding: Set<IPAddress.Family> = []
+  /// The ids of mappings whose rules have conditions of others' making: they are recorded as iptables prints them.
+  var conditional: Set<String> = []
   /// Ports whose old flows are deleted.
   var flows: [FlowFilter] = []
   /// What a new background process holds from now on, and its id.
@@ -54,6 +56,8 @@ struct Wanted {
   var takenOver: [ReservationRecord] = []
   /// The ids of what is released in the same call and whose sockets are handed on.
   var handedOn: Set<String> = []
+  /// Further matches of the DNAT rules of mappings, by their ids.
+  var conditions: [String: [String]] = [:]
   /// The last port that was given out to whoever asked for any, by transport.
   var cursors: [String: UInt16] = [:]
   var addresses: [AllocatedAddress] = []
@@ -168,7 +172,10 @@ private struct Planner {
     record.mapping.tookOver = tookOver(by: mapping) ?? mapping.tookOver
     if mapping.delivery.rules { try addRules(to: &record) }
     plan.next.mappings.append(record)
-    hold(.mapping(mapping), by: record.holder)
+    var held = mapping
+    // Who rebuilds a lost state from what processes hold must not make its rules without their conditions.
+    if wanted.conditions[mapping.id] != nil { held = mapping.withoutRules }
+    hold(.mapping(held), by: record.holder)
   }
 
   /// The line that declares what a mapping takes over.
@@ -181,7 +188,9 @@ private struct Planner {
   private mutating func addRules(to record: inout MappingRecord) throws(OperationError) {
     let mapping = record.mapping
     if !hasIPv6, mapping.backendIP.family == .v6 { throw .noIPv6Rules(mapping.backendIP) }
-    let rules = host.layout.rules(for: mapping)
+    let conditions = wanted.conditions[mapping.id] ?? []
+    let rules = host.layout.rules(for: mapping, conditions: conditions)
+    if !conditions.isEmpty { plan.making.conditional.insert(mapping.id) }
     record.rules = rules.filter(canBeMade)
     if record.rules.count < rules.count, !plan.next.saidNoIPv6 {
       plan.next.saidNoIPv6 = true

@@ -34,7 +34,7 @@ struct Statistics {
   /// - Throws: Interruption.
   init(of records: [MappingRecord], in state: State, _ folder: StateFolder, _ runner: ProgramRunner) throws {
     let counting = Self.startCounting(records, state, runner)
-    let holders = Set(records.filter(\.delivery.proxy).map(\.holder))
+    let holders = Set(records.filter(\.delivery.proxy).map(\.holder)).subtracting([""])
     answers = try CountInquiry.answers(
       from: holders.sorted(),
       in: folder.descriptor,

@@ -87,6 +87,12 @@ final class EventLoop {
     return registration
   }
 
+  /// Watches for other events from now on.
+  func modify(_ registration: Registration, events: UInt32) throws(SystemError) {
+    guard isCurrent(registration) else { return }
+    try control(EPOLL_CTL_MOD, slots[Int(registration.index)].descriptor, events, registration)
+  }
+
   /// Ends a registration; one that has ended already is left alone.
   ///
   /// `closing` saves the system call where the descriptor, of which there is no copy, is closed right afterwards.
@@ -116,8 +122,14 @@ final class EventLoop {
   }
 
   /// Runs `body` once, not before `milliseconds` have passed.
-  func after(milliseconds: Int, _ body: @escaping () -> Void) {
+  @discardableResult
+  func after(milliseconds: Int, _ body: @escaping () -> Void) -> TimerQueue.Identifier {
     timers.add(deadline: monotonicMilliseconds() + Int64(milliseconds), body)
+  }
+
+  /// Makes sure that a timer does not fire any more.
+  func cancel(_ timer: TimerQueue.Identifier) {
+    timers.remove(timer)
   }
 
   /// Serves until a handler calls `stop`. A signal that is caught ends the turn early, so that `onTurnEnd` runs.

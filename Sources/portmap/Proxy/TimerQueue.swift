@@ -1,17 +1,31 @@
 /// Timers in the order in which they fall due. There are a handful at any time (one for each kind of waiting, not
 /// one for each thing that waits), so an array kept in order is all it takes.
 struct TimerQueue {
+  /// The name of a timer, good until it has fired.
+  struct Identifier: Hashable {
+    fileprivate let number: UInt64
+  }
+
   private struct Entry {
     let deadline: Int64
+    let identifier: Identifier
     let body: () -> Void
   }
 
   /// The next one due stands last, where taking it costs nothing.
   private var entries: [Entry] = []
+  private var count: UInt64 = 0
 
-  mutating func add(deadline: Int64, _ body: @escaping () -> Void) {
+  mutating func add(deadline: Int64, _ body: @escaping () -> Void) -> Identifier {
+    count += 1
+    let entry = Entry(deadline: deadline, identifier: Identifier(number: count), body: body)
     let place = entries.lastIndex { $0.deadline > deadline }.map { $0 + 1 } ?? 0
-    entries.insert(Entry(deadline: deadline, body: body), at: place)
+    entries.insert(entry, at: place)
+    return entry.identifier
+  }
+
+  mutating func remove(_ identifier: Identifier) {
+    entries.removeAll { $0.identifier == identifier }
   }
 
   /// Takes out the timer that has been due the longest.

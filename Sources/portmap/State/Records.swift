@@ -7,7 +7,7 @@ struct MappingRecord: PortMapping, Equatable, Sendable {
   }
 
   var mapping: Mapping
-  /// The id of the background process that holds its sockets.
+  /// The id of the background process that holds its sockets; empty where none does, for it has rules alone.
   var holder: String
   /// The rules that are its own, as they were installed.
   var rules: [Rule] = []
@@ -24,7 +24,10 @@ struct MappingRecord: PortMapping, Equatable, Sendable {
   /// What the mapping needs shared rules for.
   var sharedPurposes: [SharedPurpose] {
     guard !rules.isEmpty else { return [] }
-    return (mapping.delivery.nat ? [.forwarding(to: mapping.backendIP)] : [])
+    let backend = mapping.backendIP
+    return
+      (mapping.delivery.nat
+      ? [mapping.delivery.hairpin ? .forwarding(to: backend) : .transit(to: backend)] : [])
       + (mapping.delivery.proxy ? [.replies(from: mapping.backendIP)] : [])
   }
 }
