@@ -139,6 +139,9 @@ int clinux_caught_signal(void);
 /// One of those signals that has arrived since the last call, 0 when none has.
 int clinux_fresh_signal(void);
 
+/// The first place of some bytes among others, null where they are not there (memmem(3)).
+const void *clinux_find(const void *bytes, size_t count, const void *wanted, size_t wanted_count);
+
 /// The variables of this process as they are in memory, byte for byte, with a null pointer at the end.
 char **clinux_environment(void);
 /// Writes the number of each TERM, INT, HUP, QUIT, USR1 and USR2 that arrives from now on to `fd`, a byte each, but for

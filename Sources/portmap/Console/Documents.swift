@@ -18,6 +18,8 @@ struct MappingDocument: Encodable {
   private(set) var proxy: Bool?
   /// Whether a background process holds the port.
   private(set) var reserve: Bool?
+  /// What has gone through, where that was asked for.
+  private(set) var stats: StatisticsDocument?
   private(set) var status: String?
 
   /// - Parameter into: The namespace that `proxy` leads into.
@@ -32,9 +34,10 @@ struct MappingDocument: Encodable {
     self.protocol = pair.transport
   }
 
-  init(_ record: MappingRecord, _ state: State) {
+  init(_ record: MappingRecord, _ state: State, _ statistics: Statistics? = nil) {
     self.init(record.mapping.pair)
     into = record.mapping.into?.name.text ?? ""
+    stats = statistics.map { StatisticsDocument($0.of(record)) }
     id = record.mapping.id
     nat = record.mapping.delivery.nat
     origin = record.mapping.origin?.name ?? ""

@@ -109,6 +109,7 @@ struct MappingRecord: Decodable, Equatable {
   let pid: pid_t?
   let `protocol`: String
   let proxy: Bool
+  let stats: StatisticsRecord?
   let status: String
 }
 
