@@ -56,11 +56,7 @@ enum ListCommand {
 extension Delivery {
   /// How packets get there, in a word.
   fileprivate var way: String {
-    switch (nat, proxy) {
-    case (true, true): "nat, proxy"
-    case (true, false): "nat"
-    default: "proxy"
-    }
+    [(nat, "nat"), (connect, "connect"), (proxy, "proxy")].filter(\.0).map(\.1).joined(separator: ", ")
   }
 }
 

@@ -5,6 +5,7 @@ struct MappingDocument: Encodable {
   let backendIP: IPAddress
   let backendPort: UInt16
   let backendPortEnd: UInt16
+  private(set) var connect: Bool?
   let hostIP: HostAddress
   let hostPort: UInt16
   let hostPortEnd: UInt16
@@ -29,6 +30,7 @@ struct MappingDocument: Encodable {
   init(_ record: MappingRecord, _ state: State) {
     self.init(record.mapping.pair)
     id = record.mapping.id
+    connect = record.mapping.delivery.connect
     nat = record.mapping.delivery.nat
     origin = record.mapping.origin?.name ?? ""
     pid = state.holder(record.holder)?.process.pid ?? 0

@@ -379,7 +379,8 @@ struct Apply {
     let facts = HostFacts(
       layout: workspace.layout,
       interfaces: interfaces,
-      firewall: wanted.needsRules ? try firewallFacts() : nil
+      firewall: wanted.needsRules ? try firewallFacts() : nil,
+      connects: workspace.leadsConnections(of: wanted.mappings)
     )
     return try Plan.making(wanted, releasing: going, in: workspace.state, on: facts)
   }
@@ -406,7 +407,8 @@ struct Apply {
     let facts = HostFacts(
       layout: workspace.layout,
       interfaces: interfaces,
-      firewall: wanted.needsRules ? try firewallFacts() : nil
+      firewall: wanted.needsRules ? try firewallFacts() : nil,
+      connects: workspace.leadsConnections(of: wanted.mappings)
     )
     let plan = try Plan.making(wanted, in: workspace.state, on: facts)
     try Transaction(plan, workspace, sockets: sockets).carryOut()

@@ -23,6 +23,8 @@ struct Making {
   var forwarding: Set<IPAddress.Family> = []
   /// Ports whose old flows are deleted.
   var flows: [FlowFilter] = []
+  /// Loopback connections that are led as they connect.
+  var connections: [ConnectRoute] = []
   /// What a new background process holds from now on, and its id.
   var holdings: [Holding] = []
   var holder = ""
@@ -36,6 +38,7 @@ struct Making {
     if !change.isEmpty { removal.firewallVariant = variant }
     removal.links = links.compactMap(\.link)
     removal.flows = flows
+    removal.connections = connections.map(\.ports)
     removal.holders = holdings.isEmpty ? [] : [holder]
     removal.restored = takenOver
     return removal
@@ -75,6 +78,8 @@ struct HostFacts {
   let interfaces: Interfaces
   /// How rules are made here; nil where none are wanted.
   var firewall: FirewallFacts?
+  /// Whether loopback connections can be led as they connect.
+  var connects = false
 }
 
 /// How rules are made on this host.
@@ -165,6 +170,8 @@ private struct Planner {
 
   private mutating func add(_ mapping: Mapping) throws(OperationError) {
     var record = MappingRecord(mapping: mapping, holder: holder(of: mapping.id))
+    record.mapping.delivery.connect = host.connects && mapping.mayBeConnected
+    if let route = record.mapping.connectRoute { plan.making.connections.append(route) }
     record.mapping.tookOver = tookOver(by: mapping) ?? mapping.tookOver
     if mapping.delivery.rules { try addRules(to: &record) }
     plan.next.mappings.append(record)

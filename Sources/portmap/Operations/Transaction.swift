@@ -32,7 +32,7 @@ struct Transaction {
       try make()
       let holder = try launch()
       try holder?.client.begin()
-      try commit(holder?.record)
+      try commit(holder?.record, isLeading: workspace.lead(plan.making.connections))
       try report(workspace.state)
     } catch {
       undo(undoing)
@@ -83,9 +83,9 @@ struct Transaction {
     throw AllocationError.inUse(port: "\(reservation)", transport: .tcp, number: reservation.port)
   }
 
-  private func commit(_ holder: HolderRecord?) throws {
+  private func commit(_ holder: HolderRecord?, isLeading: Bool) throws {
     try Interruption.check()
-    var next = plan.next
+    var next = isLeading ? plan.next : plan.next.withoutConnecting(plan.making.connections)
     if let holder { next.holders.append(holder) }
     next.intent = plan.removal.isEmpty ? nil : plan.removal
     next.rulesGeneration = workspace.state.rulesGeneration
@@ -126,6 +126,7 @@ struct Transaction {
 extension Making {
   /// Whether nothing is made.
   var isEmpty: Bool {
-    change.isEmpty && links.isEmpty && forwarding.isEmpty && flows.isEmpty && holdings.isEmpty
+    change.isEmpty && links.isEmpty && forwarding.isEmpty && flows.isEmpty && connections.isEmpty
+      && holdings.isEmpty
   }
 }

@@ -15,6 +15,7 @@ extension MappingRecord: TextCodable {
     let delivery = Delivery(
       rules: parts.count > 1,
       nat: words.take("nat"),
+      connect: words.take("connect"),
       proxy: words.take("proxy"),
       masquerade: words.take("masquerade"),
       proxyProtocol: words.value(ProxyProtocol.init(rawValue:))
@@ -40,6 +41,7 @@ extension MappingRecord: TextCodable {
     let delivery = mapping.delivery
     var text = "\(mapping.id) \(mapping.pair.text) \(holder) \(serial) \(status.rawValue)"
     if delivery.nat { text += " nat" }
+    if delivery.connect { text += " connect" }
     if delivery.proxy { text += " proxy" }
     if delivery.masquerade { text += " masquerade" }
     if let proxyProtocol = delivery.proxyProtocol { text += " \(proxyProtocol.rawValue)" }
