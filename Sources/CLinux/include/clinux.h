@@ -28,6 +28,8 @@
 // Uses names of <sys/socket.h>.
 #include <linux/sctp.h>
 
+#include "clinux_bpf.h"
+
 /// struct mmsghdr of <sys/socket.h>, which only _GNU_SOURCE shows: same layout, so arrays can be handed over.
 struct clinux_mmsghdr {
   struct msghdr msg_hdr;

@@ -74,11 +74,8 @@ extension Mapping {
   /// How packets get there, in a word.
   fileprivate var way: String {
     if let into { return "proxy into \(into.name)".printable() }
-    return switch (delivery.nat, delivery.proxy) {
-    case (true, true): "nat, proxy"
-    case (true, false): "nat"
-    default: "proxy"
-    }
+    let ways = [(delivery.nat, "nat"), (delivery.connect, "connect"), (delivery.proxy, "proxy")]
+    return ways.filter(\.0).map(\.1).joined(separator: ", ")
   }
 }
 

@@ -5,6 +5,7 @@ struct MappingDocument: Encodable {
   let backendIP: IPAddress
   let backendPort: UInt16
   let backendPortEnd: UInt16
+  private(set) var connect: Bool?
   let hostIP: HostAddress
   let hostPort: UInt16
   let hostPortEnd: UInt16
@@ -39,6 +40,7 @@ struct MappingDocument: Encodable {
     into = record.mapping.into?.name.text ?? ""
     stats = statistics.map { StatisticsDocument($0.of(record)) }
     id = record.mapping.id
+    connect = record.mapping.delivery.connect
     nat = record.mapping.delivery.nat
     origin = record.mapping.origin?.name ?? ""
     pid = state.holder(record.holder)?.process.pid ?? 0
