@@ -38,7 +38,7 @@ import Testing
 
   @Test func byRuleAndByProxy() throws {
     try withTopology { topology in
-      let portmap = topology.portmap
+      let portmap = topology.portmap.withoutConnecting
       for transport in Transport.allCases {
         try topology.web.serve(transport, Address.web, "80", name: "web", mode: "echo")
       }
@@ -81,7 +81,7 @@ import Testing
 
   @Test func theOtherFamilyAndMasqueradedMappings() throws {
     try withTopology { topology in
-      let portmap = topology.portmap
+      let portmap = topology.portmap.withoutConnecting
       try topology.web.serve(.tcp, Address.web, "80", name: "web")
       try topology.web.serve(.tcp, Address.web6, "80", name: "web6")
       try portmap("map", "8080:80", "--masquerade", "--to", Address.web)
@@ -99,9 +99,31 @@ import Testing
     }
   }
 
-  @Test func aRangeHasSums() throws {
+  /// Loopback connections that are led to the backend as they connect are none of the proxy's.
+  @Test func byConnect() throws {
     try withTopology { topology in
       let portmap = topology.portmap
+      for port in ["80", "81"] { try topology.web.serve(.tcp, Address.web, port, name: "web") }
+      let mapped = try portmap.map("8080:80", "8000-8001:80-81", "--to", Address.web)
+      #expect(mapped.map(\.connect) == [true, true])
+      #expect(try cells(portmap, "8080->10.99.0.2:80")["CONNECT"] == "0")
+      for port in [8080, 8080, 8080, 8000, 8001] {
+        #expect(try topology.host.ask(.tcp, "127.0.0.1", port).verdict == .answered)
+      }
+      #expect(try topology.host.ask(.tcp, "::1", 8080).verdict == .answered)
+      #expect(try topology.outside.ask(.tcp, Address.host, 8080).verdict == .answered)
+      let one = try settled(portmap, "8080")
+      #expect(one.connect == 3 && one.nat == 1 && one.proxy == 1, "\(one)")
+      #expect(try statistics(portmap, "8000-8001").connect == 2)
+      #expect(try cells(portmap, "8080->10.99.0.2:80")["CONNECT"] == "3")
+      try portmap("repair")
+      #expect(try statistics(portmap, "8080") == one)
+    }
+  }
+
+  @Test func aRangeHasSums() throws {
+    try withTopology { topology in
+      let portmap = topology.portmap.withoutConnecting
       for port in ["80", "81", "90"] {
         try topology.web.serve(.tcp, Address.web, port, name: "web", mode: "echo")
       }
@@ -120,7 +142,7 @@ import Testing
 
   @Test func failures() throws {
     try withTopology { topology in
-      let portmap = topology.portmap
+      let portmap = topology.portmap.withoutConnecting
       try portmap("map", "8080:80/tcp+udp", "--to", Address.web)
       let start = Date().addingTimeInterval(-1)
       for transport in Transport.allCases {
@@ -148,7 +170,7 @@ import Testing
 
   @Test func openConnectionsAndTheBytesSoFar() throws {
     try withTopology { topology in
-      let portmap = topology.portmap
+      let portmap = topology.portmap.withoutConnecting
       try topology.web.serve(.tcp, Address.web, "80", name: "web", mode: "mute")
       try portmap("map", "8080:80", "--to", Address.web)
       let asking = try (0..<2).map { _ in
@@ -165,7 +187,7 @@ import Testing
 
   @Test func whatHasNoSuchWay() throws {
     try withTopology { topology in
-      let portmap = topology.portmap
+      let portmap = topology.portmap.withoutConnecting
       try topology.web.serve(.tcp, Address.web, "80", name: "web")
       try portmap("map", "8080:80", "--proxy-only", "--to", Address.web)
       let onlyProxy = try portmap("list", "--stats", "-v")
@@ -224,7 +246,7 @@ import Testing
     try withTopology { topology in
       try topology.web.serve(.tcp, Address.web, "80", name: "web")
       let script = "\(Tools.probe) ask tcp 127.0.0.1 8080 >/dev/null; \"$0\" list --stats"
-      let outcome = try topology.portmap.shell(
+      let outcome = try topology.portmap.withoutConnecting.shell(
         "exec \"$0\" map 8080:80 --to \(Address.web) -- sh -c '\(script)' \"$0\""
       )
       let row = try #require(outcome.lines.last).split(separator: " ")
@@ -254,7 +276,7 @@ import Testing
 
   @Test func afterRepair() throws {
     try withTopology { topology in
-      let portmap = topology.portmap
+      let portmap = topology.portmap.withoutConnecting
       try topology.web.serve(.tcp, Address.web, "80", name: "web")
       // All of them in one chain.
       try portmap("map", "8080:80", "8081:80", "8082:80", "--to", Address.web)
@@ -314,7 +336,7 @@ import Testing
 
   @Test func aStoppedProcessHoldsNobodyUp() throws {
     try withTopology { topology in
-      let portmap = topology.portmap
+      let portmap = topology.portmap.withoutConnecting
       try topology.web.serve(.tcp, Address.web, "80", name: "web")
       try portmap("map", "8080:80", "--to", Address.web)
       let pid = try #require(try portmap.list().mappings[0].pid)
@@ -343,7 +365,7 @@ import Testing
   /// A process of version 0.1.0 says what it says to everything that it does not know.
   @Test func aProcessThatDoesNotCount() throws {
     try withTopology { topology in
-      let portmap = topology.portmap
+      let portmap = topology.portmap.withoutConnecting
       try topology.web.serve(.tcp, Address.web, "80", name: "web")
       try portmap("map", "8080:80", "--to", Address.web)
       #expect(try topology.outside.ask(.tcp, Address.host, 8080).verdict == .answered)
