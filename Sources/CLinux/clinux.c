@@ -6,14 +6,19 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/magic.h>
+#include <linux/nsfs.h>
 #include <poll.h>
+#include <sched.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -182,6 +187,21 @@ int clinux_has_capability(int capability) {
   if (syscall(SYS_capget, &header, data) != 0) return 0;
   return (data[capability / 32].effective >> (capability % 32)) & 1;
 }
+
+int clinux_is_network_namespace(int fd) {
+  struct statfs status;
+  // An ioctl of another kind of file could mean anything.
+  if (fstatfs(fd, &status) != 0 || status.f_type != NSFS_MAGIC) return 0;
+  return ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET;
+}
+
+int clinux_owner_of_namespace(int fd) { return ioctl(fd, NS_GET_USERNS); }
+
+int clinux_enter_network_namespace(int fd) { return setns(fd, CLONE_NEWNET); }
+
+int clinux_enter_user_namespace(int fd) { return setns(fd, CLONE_NEWUSER); }
+
+int clinux_set_undumpable(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
 
 int clinux_set_parent_death_signal(int signal) { return prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0); }
 

@@ -367,11 +367,12 @@ import Testing
       let variables = ["CNI_CONTAINERID": "", "CNI_NETNS": "", "CNI_IFNAME": ""]
       let configuration = try runtime.configuration()
       #expect(try runtime.raw("STATUS", configuration, variables: variables).stdout.isEmpty)
-      let without = variables.merging(["PATH": topology.folder]) { $1 }
-      var other = runtime
-      other.prefix = ["env"]
-      let outcome = try other.raw("STATUS", configuration, variables: without, status: nil)
-      #expect(outcome.status != 0)
+      // A PATH without iptables.
+      let folder = topology.folder + "/bin"
+      try run(["sh", "-c", "mkdir \"$0\" && ln -s /bin/sh \"$0/sh\"", folder])
+      let without = variables.merging(["PATH": folder]) { $1 }
+      let outcome = try runtime.raw("STATUS", configuration, variables: without, status: 1)
+      #expect(try failure(outcome).code == 50 && outcome.stdout.contains("iptables"))
       runtime.prefix = ["setpriv", "--bounding-set", "-net_admin"]
       #expect(try failure(runtime.raw("STATUS", configuration, variables: variables, status: 1)).code == 50)
     }

@@ -40,7 +40,7 @@ enum ListCommand {
     for mapping in mappings {
       let way =
         mapping.status == .broken
-        ? "broken" : mapping.delivery.way + (mapping.holder.isEmpty ? ", unreserved" : "")
+        ? "broken" : mapping.mapping.way + (mapping.holder.isEmpty ? ", unreserved" : "")
       rows.append(["\(mapping.mapping)", way, mapping.id])
     }
     for reservation in reservations {
@@ -55,10 +55,11 @@ enum ListCommand {
   }
 }
 
-extension Delivery {
+extension Mapping {
   /// How packets get there, in a word.
   fileprivate var way: String {
-    switch (nat, proxy) {
+    if let into { return "proxy into \(into.name)".printable() }
+    return switch (delivery.nat, delivery.proxy) {
     case (true, true): "nat, proxy"
     case (true, false): "nat"
     default: "proxy"
