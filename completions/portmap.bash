@@ -101,7 +101,8 @@ _portmap() {
                     proxy) words+=" --into --proxy-protocol --udp-timeout" ;;
                     apply) words+=" --watch --origin --dry-run -n" ;;
                     repair) words+=" --dry-run -n" ;;
-                    list | check) ;;
+                    list) words+=" --stats" ;;
+                    check) ;;
                     *) return ;;
                 esac
             elif [[ $command == "" ]]; then
