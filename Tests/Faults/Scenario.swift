@@ -47,6 +47,11 @@ struct Scenario {
       before: [["map", "8080:80", "8081:81", "--to", "10.99.0.2"]],
       command: ["unmap", "8080"]
     ),
+    Scenario(
+      name: "map-into",
+      before: [["alloc", "9000"]],
+      command: ["map", "--into", "guest", "9000:80/tcp+udp"]
+    ),
     Scenario(name: "alloc-netns", before: [], command: ["alloc", "--netns", "guest"]),
     Scenario(name: "unmap-all", before: [["alloc", "--netns", "guest"]], command: ["unmap", "--all"]),
     Scenario(

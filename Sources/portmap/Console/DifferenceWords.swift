@@ -17,17 +17,21 @@ extension Difference: CustomStringConvertible {
     case .notHeld(let holding, _), .socketAltered(let holding, _, _): "\(holding)"
     case .heldInExcess(_, let record): "background process \(record.process.pid)"
     case .processUnknown(let id): "background process (\(id))"
+    case .namespaceReplaced(let holdings, _, _), .namespaceGone(let holdings, _): Self.list(holdings)
     case .declarationFailed(let failure): "\(failure.origin)"
     case .bridgeMissing(let bridge), .bridgeAddressMissing(let bridge), .bridgeDown(let bridge):
       "bridge \(bridge.name)"
     case .guestLinkMissing(let address), .guestUnplugged(let address), .guestLinkDown(let address),
-      .guestHairpinOff(let address):
+      .guestHairpinOff(let address), .guestReplaced(let address):
       "address \(address.ip) (\(address.name ?? address.link ?? ""))"
     case .linkUnknown(let link): "link \(link)"
     case .forwardingOff(let family): Forwarding.name(family)
     case .firewallVariant: "iptables"
     case .rules(let difference): difference.subject
     case .nativeChain(let drop): drop.subject
+    case .connectProgramLost(let mappings): Self.list(mappings.map(\.target))
+    case .connectionsLost(let mapping): mapping.target
+    case .connectionsUnknown(let ports): Self.list(ports)
     case .hairpinOff(let backend, _): "\(backend)"
     }
   }
@@ -48,11 +52,16 @@ extension Difference: CustomStringConvertible {
     case .socketAltered(_, _, .listening): "it is lent, but its server cannot listen on it"
     case .socketAltered(_, _, .notListening): "it is reserved, but others could listen on it"
     case .processUnknown: "it holds nothing that is mapped or reserved"
+    case .namespaceReplaced(_, _, let guest):
+      "\(guest.name) is another network namespace now than the one that it leads into"
+    case .namespaceGone(_, let error): "\(error.reason), into which it leads"
     case .declarationFailed(let failure): failure.problem
     case .bridgeMissing: "it is gone"
     case .bridgeAddressMissing(let bridge): "its address \(bridge.subnet) is gone"
     case .bridgeDown: "it is down"
     case .guestLinkMissing(let address): "its link \(address.link ?? "") is gone"
+    case .guestReplaced(let address):
+      "\(address.name ?? "") is another network namespace now than the one that its link \(address.link ?? "") leads into"
     case .guestUnplugged(let address): "its link \(address.link ?? "") is not plugged into \(address.bridge)"
     case .guestLinkDown(let address): "its link \(address.link ?? "") is down"
     case .guestHairpinOff(let address): "its link \(address.link ?? "") has lost its hairpin mode"
@@ -61,6 +70,9 @@ extension Difference: CustomStringConvertible {
     case .firewallVariant(let recorded, let now): "it is (\(now)), but the rules were made with (\(recorded))"
     case .rules(let difference): difference.problem
     case .nativeChain(let drop): drop.problem
+    case .connectProgramLost: "the program that leads loopback connections to backends is not attached"
+    case .connectionsLost: "connections to loopback are not led to its backend as they connect"
+    case .connectionsUnknown: "connections are led away as they connect, though nothing is mapped there"
     case .foreignRule(let rule): rule.problem
     case .hairpinOff(_, let port):
       "it cannot reach its own mapped ports: \(port) has no hairpin mode"
@@ -68,7 +80,7 @@ extension Difference: CustomStringConvertible {
     }
   }
 
-  private static func list(_ holdings: [Holding]) -> String {
+  private static func list(_ holdings: [some CustomStringConvertible]) -> String {
     let names = holdings.prefix(5).map(\.description)
     let rest = holdings.count - names.count
     return names.joined(separator: ", ") + (rest > 0 ? " and \(rest) more" : "")
@@ -84,14 +96,15 @@ extension Difference {
     switch self {
     case .removalUnfinished(let mapping): return selection.mappings.contains(mapping.id)
     case .foreignRule(let rule): return selection.mappings.contains(rule.mapping.id)
-    case .processDead(_, let holdings), .processSilent(_, let holdings):
+    case .processDead(_, let holdings), .processSilent(_, let holdings),
+      .namespaceReplaced(let holdings, _, _), .namespaceGone(let holdings, _):
       return holdings.contains(where: names)
     case .portTaken(let holding, _, _), .notHeld(let holding, _), .socketAltered(let holding, _, _):
       return names(holding)
     case .bridgeMissing(let bridge), .bridgeAddressMissing(let bridge), .bridgeDown(let bridge):
       return state.addresses.contains { $0.bridge == bridge.name && selection.addresses.contains($0.ip) }
     case .guestLinkMissing(let address), .guestUnplugged(let address), .guestLinkDown(let address),
-      .guestHairpinOff(let address):
+      .guestHairpinOff(let address), .guestReplaced(let address):
       return selection.addresses.contains(address.ip)
     case .forwardingOff(let family):
       return state.mappings.contains {
@@ -99,6 +112,10 @@ extension Difference {
       }
     case .hairpinOff(let backend, _):
       return state.mappings.contains { selection.mappings.contains($0.id) && $0.backendIP == backend }
+    case .connectionsLost(let mapping): return selection.mappings.contains(mapping.id)
+    case .connectProgramLost(let mappings):
+      return mappings.contains { selection.mappings.contains($0.id) }
+    case .connectionsUnknown: return false
     case .commandDied, .firewallVariant, .rules, .nativeChain: return !selection.mappings.isEmpty
     case .removalWaits, .heldInExcess, .processUnknown, .linkUnknown, .declarationFailed: return false
     }
@@ -118,6 +135,7 @@ extension Removal {
     add(holders.count, "background process", "background processes")
     add(holdings.count, "held port", "held ports")
     add(restored.count, "reservation to put back", "reservations to put back")
+    add(connections.count, "loopback port", "loopback ports")
     if parts.isEmpty, !flows.isEmpty { parts = ["old flows"] }
     return parts.joined(separator: ", ")
   }
@@ -135,6 +153,7 @@ extension Mended: CustomStringConvertible {
     case .letGo(let record):
       "background process \(record.process.pid) let go of what was neither mapped nor reserved"
     case .held(let holding): "held \(holding) again"
+    case .entered(let holding, let name): "led \(holding) into \(name) anew"
     case .restoredSocket(let holding): "put \(holding) back to how it was reserved"
     case .madeBridge(let name): "made bridge \(name) again"
     case .gaveAddress(let bridge): "gave bridge \(bridge) its address again"
@@ -190,6 +209,8 @@ extension Notice: CustomStringConvertible {
     case .notMended(let error):
       return "warning: \(words(error, "mend everything")); portmap repair tries again"
     case .mended(let mended): return "\(mended)"
+    case .notConnected(let error):
+      return "the proxy serves loopback: \(error)"
     case .addressKept(let address, let mapping):
       return "\(address.title) stays: \(mapping) leads there, which another file or a person has made"
     case .notReleased(let error):

@@ -18,6 +18,10 @@ enum Difference: Equatable {
   case heldInExcess([Holding], by: HolderRecord)
   /// A held socket is not as it should be.
   case socketAltered(Holding, by: HolderRecord, SocketFlaw)
+  /// The name of a namespace that a background process has entered means another one now.
+  case namespaceReplaced([Holding], by: HolderRecord, GuestNamespace)
+  /// It means none.
+  case namespaceGone([Holding], NamespaceError)
   /// A background process that the state does not know has a control socket in the folder.
   case processUnknown(id: String)
 
@@ -28,6 +32,8 @@ enum Difference: Equatable {
   case bridgeAddressMissing(BridgeRecord)
   case bridgeDown(BridgeRecord)
   case guestLinkMissing(AllocatedAddress)
+  /// The name of its namespace means another one now than that into which its link leads.
+  case guestReplaced(AllocatedAddress)
   case guestUnplugged(AllocatedAddress)
   case guestLinkDown(AllocatedAddress)
   case guestHairpinOff(AllocatedAddress)
@@ -37,6 +43,12 @@ enum Difference: Equatable {
 
   case firewallVariant(recorded: String, now: String)
   case rules(RuleDifference)
+  /// The program on connect(2) is not attached, or only in part.
+  case connectProgramLost([Mapping])
+  /// Loopback connections to a mapping's ports are not led as they connect.
+  case connectionsLost(Mapping)
+  /// Loopback connections to ports that no mapping has are led away.
+  case connectionsUnknown([ConnectPorts])
   /// A rule of somebody else's takes a mapping's packets before portmap's rules see them.
   case foreignRule(ForeignRule)
   /// A native nftables chain drops what portmap depends on.
@@ -53,6 +65,14 @@ enum Difference: Equatable {
   /// Whether it is a line of an applied file that could not be made.
   var isOfDeclaration: Bool {
     if case .declarationFailed = self { true } else { false }
+  }
+
+  /// Whether it is about how loopback connections are led as they connect.
+  var isOfConnections: Bool {
+    switch self {
+    case .connectProgramLost, .connectionsLost, .connectionsUnknown: true
+    default: false
+    }
   }
 
   /// Whether it is one of the rules of a family.

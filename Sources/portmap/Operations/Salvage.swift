@@ -59,11 +59,14 @@ enum Salvage {
       guard let client = try? HolderClient.connect(to: id, in: workspace.folder.descriptor),
         let process = client.process, let held = try? client.describe()
       else { continue }
+      let guest = try? client.entered()
       holders.append(HolderRecord(id: id, process: process))
       for holding in held {
         wanted.otherHolders[holding.id] = id
         switch holding {
-        case .mapping(let mapping): wanted.mappings.append(mapping)
+        case .mapping(var mapping):
+          mapping.into = guest
+          wanted.mappings.append(mapping)
         case .reservation(let reservation): wanted.reservations.append(reservation)
         }
       }
@@ -72,7 +75,8 @@ enum Salvage {
     let facts = HostFacts(
       layout: workspace.layout,
       interfaces: try Interfaces.current(),
-      firewall: wanted.needsRules ? try workspace.firewallFacts() : nil
+      firewall: wanted.needsRules ? try workspace.firewallFacts() : nil,
+      connects: workspace.leadsConnections(of: wanted.mappings)
     )
     var state = try Plan.making(wanted, in: workspace.state, on: facts).next
     state.holders = holders
