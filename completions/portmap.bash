@@ -91,7 +91,7 @@ _portmap() {
                         words+=" --dry-run -c -n"
                         ;;
                     proxy) words+=" --proxy-protocol --udp-timeout" ;;
-                    apply) words+=" --origin --dry-run -n" ;;
+                    apply) words+=" --watch --origin --dry-run -n" ;;
                     repair) words+=" --dry-run -n" ;;
                     list | check) ;;
                     *) return ;;

@@ -117,6 +117,7 @@ complete -c portmap -n '__portmap_using alloc' -l name -x -d 'a name for the add
 complete -c portmap -n '__portmap_using alloc' -l subnet -x -d 'the network of a new bridge'
 
 complete -c portmap -n '__portmap_using apply' -F
+complete -c portmap -n '__portmap_using apply' -l watch -d 'stay, and keep it so'
 complete -c portmap -n '__portmap_using apply' -l origin -x -d 'what standard input is called'
 
 complete -c portmap -n '__portmap_using proxy' -l udp-timeout -x -d 'after which time an idle udp client is forgotten'

@@ -246,13 +246,30 @@ static void note(int signal) {
   fresh = signal;
 }
 
-int clinux_termination_descriptor(void) {
+static int signal_descriptor(const int *signals, size_t count) {
   sigset_t set;
   sigemptyset(&set);
-  sigaddset(&set, SIGINT);
-  sigaddset(&set, SIGTERM);
+  for (size_t i = 0; i < count; i++) sigaddset(&set, signals[i]);
   if (sigprocmask(SIG_BLOCK, &set, NULL) != 0) return -1;
   return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int clinux_termination_descriptor(void) {
+  static const int signals[] = {SIGINT, SIGTERM};
+  return signal_descriptor(signals, 2);
+}
+
+int clinux_service_signal_descriptor(void) {
+  static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+  return signal_descriptor(signals, 3);
+}
+
+int clinux_next_signal(int fd) {
+  struct signalfd_siginfo information;
+  ssize_t count;
+  do count = read(fd, &information, sizeof information);
+  while (count < 0 && errno == EINTR);
+  return count == sizeof information ? (int)information.ssi_signo : 0;
 }
 
 static void tick(int signal) { (void)signal; }

@@ -11,6 +11,7 @@ import lookup
 import loopback
 import proxies
 import report
+import watching
 
 SECTIONS = {
     "commands": commands.run,
@@ -18,6 +19,7 @@ SECTIONS = {
     "rules": lookup.run,
     "proxies": proxies.run,
     "loopback": loopback.run,
+    "watch": watching.run,
 }
 
 

@@ -1,3 +1,5 @@
+import Foundation
+
 /// A command that is killed on the way, what was there before it, and the two states that may come of it.
 struct Scenario {
   let name: String
@@ -6,6 +8,15 @@ struct Scenario {
   let command: [String]
   /// Whether the quick form runs it too.
   var isQuick = false
+  /// What the file says that is applied: to the commands before, and then to the command.
+  var file: (before: String, then: String)?
+
+  static let path = Machine.folder + "/portmap.conf"
+
+  /// Writes the file, if there is one.
+  func declare(_ text: KeyPath<(before: String, then: String), String>) throws {
+    try file.map { try Data($0[keyPath: text].utf8).write(to: URL(fileURLWithPath: Self.path)) }
+  }
 
   static let all = [
     Scenario(
@@ -44,5 +55,39 @@ struct Scenario {
       command: ["map", "8080:80", "--to", "10.99.0.2", "--", "true"]
     ),
     Scenario(name: "alloc-command", before: [], command: ["alloc", "9000", "--", "true"]),
+    Scenario(name: "apply", before: [], command: ["apply", path], file: ("", tenLines)),
+    // Backends, kinds and addresses change; a line goes, one comes.
+    Scenario(
+      name: "apply-changed",
+      before: [["apply", path]],
+      command: ["apply", path],
+      file: (
+        tenLines,
+        tenLines.replacing("8081:81 --to 10.99.0.2", with: "8081:81 --to 10.99.0.3")
+          .replacing("alloc 9000\n", with: "map 9000:90 --to 10.99.0.2\n")
+          .replacing("map 8086:86 --to 10.99.0.2", with: "map 10.99.0.1:8086:86 --to 10.99.0.2")
+          .replacing("alloc 9001/udp", with: "alloc 9002/udp")
+      )
+    ),
+    Scenario(
+      name: "apply-emptied",
+      before: [["apply", path]],
+      command: ["apply", path],
+      file: (tenLines, "")
+    ),
   ]
+
+  private static let tenLines = """
+    alloc --netns guest
+    map 8080:80/tcp+udp --to guest
+    map 8081:81 --to 10.99.0.2
+    map 8082:82 8083:83 --to 10.99.0.2
+    map 8084-8085:84-85/udp --to 10.99.0.2
+    map 8086:86 --to 10.99.0.2
+    map 127.0.0.1:8087:87 --to 10.99.0.2
+    alloc 9000
+    alloc 9001/udp
+    map 8088:88 --to 10.99.0.2 --masquerade
+
+    """
 }

@@ -106,22 +106,30 @@ import Testing
     #expect(lines == ["--machine=web --directory=/run/www --boot --quiet", "hello"])
   }
 
-  /// With a stand-in for D-Bus: it says once that the firewall was reloaded.
-  @Test func repairAfterReload() throws {
+  /// What its tasks would have run, by a file and a stand-in for the service.
+  @Test func ansible() throws {
     let lines = try shell(
       """
-      cat >/run/bin/busctl <<'END'
-      #!/bin/sh
-      portmap check && iptables -t nat -F && echo '{"type":"signal","member":"Reloaded"}'
-      END
-      chmod +x /run/bin/busctl
-      portmap map -q 8080:80 --to 192.0.2.7 2>/dev/null
-      iptables -t nat -F
-      ./systemd/repair-after-reload >/dev/null
-      portmap check && echo well
+      mkdir /run/etc /run/work
+      mount -t overlay -o lowerdir=/etc,upperdir=/run/etc,workdir=/run/work overlay /etc
+      rm -rf /etc/portmap.d
+      play() { yq -r ".[0].$1" ansible/portmap.yml; }
+      validate() { eval "$(play 'tasks[0]."ansible.builtin.copy".validate' | sed "s|%s|$1|")"; }
+      differences() { $(play 'tasks[2]."ansible.builtin.command".cmd'); }
+      echo frob >/run/wrong
+      validate /run/wrong 2>/dev/null || echo refused
+      play vars.portmap_declarations >/run/right
+      validate /run/right
+      cp /run/right /etc/portmap.conf
+      differences
+      portmap apply --quiet
+      validate /run/right 2>/dev/null
+      differences
+      echo well
       """
     )
-    #expect(lines == ["8080", "well"])
+    let mappings = ["2222->192.168.122.50:22", "8080->192.168.122.51:80", "8443->192.168.122.51:443"]
+    #expect(lines == ["refused"] + mappings.map { "mapped \($0)" } + ["well"])
   }
 
   /// What an ordinary user's job finds in its folder, and the lines of a YAML file as a script.
@@ -219,7 +227,7 @@ import Testing
     let lines = try shell(
       """
       mkdir /run/units
-      cp systemd/*.service systemd/*.socket /run/units
+      cp systemd/*.service systemd/*.socket ../packaging/portmap.service /run/units
       sed -i "s|/usr/share/doc/portmap/recipes|$PWD|; s|/usr/bin/portmap|/run/bin/portmap|" /run/units/*
       printf '[Service]\\nExecStart=/nowhere/portmap\\n' >/run/units/portmap-broken.service
       systemd-analyze verify --man=no /run/units/*.service /run/units/*.socket 2>&1 | grep -e portmap || true

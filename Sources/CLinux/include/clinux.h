@@ -10,6 +10,7 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/seccomp.h>
 #include <malloc.h>
 #include <netinet/in.h>
@@ -18,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -141,6 +143,10 @@ int clinux_wait(pid_t pid, int *status);
 void clinux_die_of(int signal);
 /// Blocks INT and TERM and returns a descriptor that becomes readable when one of them arrives (signalfd(2)).
 int clinux_termination_descriptor(void);
+/// Blocks INT, TERM and HUP and returns a descriptor that becomes readable when one of them arrives (signalfd(2)).
+int clinux_service_signal_descriptor(void);
+/// Takes the next signal from such a descriptor; 0 when none is left.
+int clinux_next_signal(int fd);
 /// Interrupts blocking system calls every `milliseconds` (SIGALRM, no effect of its own); 0 stops that.
 int clinux_set_ticks(int milliseconds);
 

@@ -165,7 +165,7 @@ enum CommandTable {
     ),
     CommandDefinition(
       name: "apply",
-      synopsis: ["apply [-n] [--origin NAME] [FILE]"],
+      synopsis: ["apply [-n | --watch] [--origin NAME] [FILE]"],
       summary: "make what a file declares so, and release what it declares no more",
       details: [
         "Each line of FILE is a map or alloc command without the word portmap; # begins a comment, words are split as"
@@ -173,8 +173,11 @@ enum CommandTable {
           + " portmap.conf in ~/.config. - is standard input.",
         "What is there as it is declared stays untouched. A mapping that leads elsewhere now keeps its port. What"
           + " others have made is left alone. A line that cannot be made is named, and the others are made.",
+        "With --watch it stays: rules that somebody takes away and processes that die are back at once, whoever made"
+          + " them, and lines that could not be made are tried again. HUP reads the files again, TERM ends it.",
       ],
       options: [
+        OptionDefinition(name: "--watch", help: "stay, and keep it so"),
         OptionDefinition(
           name: "--origin",
           value: "NAME",
@@ -243,6 +246,17 @@ enum CommandTable {
       run: RepairCommand.run
     ),
   ]
+
+  /// The hidden command of `apply --watch`.
+  static let pass = CommandDefinition(
+    name: PassJob.command,
+    synopsis: [],
+    summary: "",
+    options: [OptionDefinition(name: PassJob.sparing, value: "ID", isRepeatable: true, help: "")],
+    example: ("", ""),
+    statuses: [],
+    run: { try PassCommand.run($0, $1, declarations) }
+  )
 
   /// What a line of an applied file can be.
   static var declarations: DeclarationGrammar {

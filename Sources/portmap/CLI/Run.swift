@@ -28,6 +28,21 @@ enum Run {
     }
   }
 
+  /// Runs as CNI's portmap plugin, and dies of the signal that interrupted it, if one did.
+  static func plugin() -> Int32 {
+    openStandardDescriptors()
+    signal(SIGPIPE, SIG_IGN)
+    signal(SIGCHLD, SIG_DFL)
+    _ = clinux_catch_signals()
+    do {
+      var plugin = CNIPlugin(ProcessInfo.processInfo.environment) { Output.say($0.description) }
+      return try plugin.run()
+    } catch {
+      if let interruption = error as? Interruption { clinux_die_of(interruption.signal) }
+      return ExitStatus.failed.rawValue
+    }
+  }
+
   private static func dispatch(_ words: [String]) throws {
     let call = try Call(words)
     if call.leading.contains("--version") { return try Output.write("portmap \(CommandTable.version)\n") }
@@ -48,6 +63,10 @@ enum Run {
 
   private static func command(_ name: String) throws(Failure) -> CommandDefinition {
     if let command = CommandTable.command(name) { return command }
+    // Only the watcher hands a socket of its own over.
+    if name == CommandTable.pass.name, UnixSocket.isOne(PassJob.channelDescriptor) {
+      return CommandTable.pass
+    }
     let near = Spelling.nearest(name, among: CommandTable.commands.map(\.name))
     throw .usage(
       "unknown command '\(name)'",

@@ -38,7 +38,9 @@ enum ListCommand {
     }
     var rows: [[String]] = []
     for mapping in mappings {
-      let way = mapping.status == .broken ? "broken" : mapping.delivery.way
+      let way =
+        mapping.status == .broken
+        ? "broken" : mapping.delivery.way + (mapping.holder.isEmpty ? ", unreserved" : "")
       rows.append(["\(mapping.mapping)", way, mapping.id])
     }
     for reservation in reservations {

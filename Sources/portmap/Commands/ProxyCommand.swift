@@ -6,9 +6,8 @@ enum ProxyCommand {
   static func run(_ arguments: ParsedArguments, _ context: Context) throws {
     let options = try ProxyOptions(arguments, context)
     try Failure.wrapping("forward") {
-      // Blocked from here on, so that a signal ends the loop instead of the process.
-      let signals = try Descriptor("signalfd") { clinux_termination_descriptor() }
       let loop = try EventLoop()
+      let ending = try ProxyEnding(loop, withParent: false)
       let (frontends, pairs) = try options.open()
       let server = ProxyServer(loop: loop)
       for (socket, route) in frontends {
@@ -22,21 +21,11 @@ enum ProxyCommand {
       } else {
         try Output.lines(pairs.map(\.description))
       }
-      let stopper = Stopper(loop: loop)
-      _ = try loop.add(signals, events: Readiness.input, handler: stopper)
       try syscall("capset") { clinux_drop_capabilities() }
       try Confinement.enter(Set(frontends.map(\.1.backendSocket)), DebugLog(of: "proxy"))
-      try withExtendedLifetime(stopper) { try loop.run() }
+      try ending.wait()
       server.closeAll()
     }
-  }
-
-  private final class Stopper: EventHandler {
-    private let loop: EventLoop
-
-    init(loop: EventLoop) { self.loop = loop }
-
-    func handle(events: UInt32, tag: UInt32) { loop.stop() }
   }
 }
 

@@ -15,6 +15,8 @@ struct MappingDocument: Encodable {
   private(set) var pid: Int32?
   let `protocol`: Transport
   private(set) var proxy: Bool?
+  /// Whether a background process holds the port.
+  private(set) var reserve: Bool?
   private(set) var status: String?
 
   init(_ pair: PortPair) {
@@ -35,6 +37,7 @@ struct MappingDocument: Encodable {
     origin = record.mapping.origin?.name ?? ""
     pid = state.holder(record.holder)?.process.pid ?? 0
     proxy = record.mapping.delivery.proxy
+    reserve = !record.holder.isEmpty
     status = record.status.rawValue
   }
 }

@@ -111,7 +111,7 @@ struct Failure: Error {
     let cannot = "cannot \(task.prefix { $0 != " " })"
     switch error {
     case .given(let port, let owner):
-      self.init(.conflict, "\(cannot) \(port): \(owner)")
+      self.init(.conflict, "\(cannot) \(port): \(Self.words(for: owner))")
     case .lent(let port):
       self.init(
         .conflict,
@@ -148,6 +148,15 @@ struct Failure: Error {
       default:
         self.init(.failed, "\(cannot) \(port): \(error.reason)")
       }
+    }
+  }
+
+  private static func words(for owner: Holding) -> String {
+    switch owner {
+    case .mapping(let mapping): "already mapped as \(mapping), id \(mapping.id)"
+    case .reservation(let reservation):
+      "already reserved as \(reservation), id \(reservation.id)"
+        + (reservation.scope.map { ", for as long as process \($0.pid) runs" } ?? "")
     }
   }
 

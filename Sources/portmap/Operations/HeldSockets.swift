@@ -30,13 +30,13 @@ extension Workspace {
   }
 
   /// Whether a port is reserved, and held by a background process rather than by a command that runs.
-  func isForTaking(_ owner: PortLedger.Owner) -> Bool {
+  func isForTaking(_ owner: Holding) -> Bool {
     guard case .reservation(let reservation) = owner else { return false }
     return state.reservations.contains { $0.id == reservation.id && !$0.holder.isEmpty }
   }
 
   /// Fetches a port's socket from the process that holds it, which keeps its own until the plan stands.
-  private func takeOver(_ owner: PortLedger.Owner, _ port: UInt16) throws -> Descriptor {
+  private func takeOver(_ owner: Holding, _ port: UInt16) throws -> Descriptor {
     let (holder, index) =
       switch owner {
       case .mapping(let mapping):

@@ -21,6 +21,8 @@ struct Making {
   var links: [LinkChange] = []
   /// The families for which forwarding has to be on.
   var forwarding: Set<IPAddress.Family> = []
+  /// The ids of mappings whose rules have conditions of others' making: they are recorded as iptables prints them.
+  var conditional: Set<String> = []
   /// Ports whose old flows are deleted.
   var flows: [FlowFilter] = []
   /// Loopback connections that are led as they connect.
@@ -53,10 +55,14 @@ struct Wanted {
   var reservations: [Reservation] = []
   /// The ids of those among them whose sockets something else holds, and what: empty for the command of their scope.
   var otherHolders: [String: String] = [:]
+  /// The ids of mappings without sockets whose ports a stranger has: loopback is his.
+  var unconnected: Set<String> = []
   /// Reservations whose ports are mapped.
   var takenOver: [ReservationRecord] = []
   /// The ids of what is released in the same call and whose sockets are handed on.
   var handedOn: Set<String> = []
+  /// Further matches of the DNAT rules of mappings, by their ids.
+  var conditions: [String: [String]] = [:]
   /// The last port that was given out to whoever asked for any, by transport.
   var cursors: [String: UInt16] = [:]
   var addresses: [AllocatedAddress] = []
@@ -170,12 +176,23 @@ private struct Planner {
 
   private mutating func add(_ mapping: Mapping) throws(OperationError) {
     var record = MappingRecord(mapping: mapping, holder: holder(of: mapping.id))
-    record.mapping.delivery.connect = host.connects && mapping.mayBeConnected
+    record.mapping.delivery.connect = host.connects && mapping.mayBeConnected && isConnected(record)
     if let route = record.mapping.connectRoute { plan.making.connections.append(route) }
     record.mapping.tookOver = tookOver(by: mapping) ?? mapping.tookOver
     if mapping.delivery.rules { try addRules(to: &record) }
     plan.next.mappings.append(record)
-    hold(.mapping(mapping), by: record.holder)
+    var held = mapping
+    // Who rebuilds a lost state from what processes hold must not make its rules without their conditions.
+    if wanted.conditions[mapping.id] != nil { held = mapping.withoutRules }
+    hold(.mapping(held), by: record.holder)
+  }
+
+  /// Whether loopback connections to a mapping are wanted: where a proxy serves whatever is not led as it connects, and
+  /// where somebody else opens the ports.
+  private func isConnected(_ record: MappingRecord) -> Bool {
+    if record.mapping.delivery.proxy { return true }
+    let isUnheld = record.holder.isEmpty && record.mapping.scope == nil
+    return isUnheld && wanted.conditions[record.id] == nil && !wanted.unconnected.contains(record.id)
   }
 
   /// The line that declares what a mapping takes over.
@@ -188,7 +205,9 @@ private struct Planner {
   private mutating func addRules(to record: inout MappingRecord) throws(OperationError) {
     let mapping = record.mapping
     if !hasIPv6, mapping.backendIP.family == .v6 { throw .noIPv6Rules(mapping.backendIP) }
-    let rules = host.layout.rules(for: mapping)
+    let conditions = wanted.conditions[mapping.id] ?? []
+    let rules = host.layout.rules(for: mapping, conditions: conditions)
+    if !conditions.isEmpty { plan.making.conditional.insert(mapping.id) }
     record.rules = rules.filter(canBeMade)
     if record.rules.count < rules.count, !plan.next.saidNoIPv6 {
       plan.next.saidNoIPv6 = true

@@ -6,12 +6,21 @@ struct Repair {
   private let workspace: Workspace
   /// What was done.
   private(set) var done: [Mended] = []
-  /// What could not be mended, and why.
-  private(set) var failures: [any Error] = []
-  /// The ids of what could not be held again, each with the reason, which is among the failures too.
+  /// Why something could not be mended, but for what could not be held again.
+  private(set) var otherFailures: [any Error] = []
+  /// The ids of what could not be held again, each with the reason.
   private(set) var lost: [String: any Error] = [:]
+  /// Why anything could not be mended.
+  var failures: [any Error] { lost.sorted { $0.key < $1.key }.map(\.value) + otherFailures }
 
-  init(_ workspace: Workspace) { self.workspace = workspace }
+  /// The ids of background processes that are left dead.
+  private let spared: Set<String>
+
+  /// - Parameter spared: The ids of background processes that are left dead for the time being.
+  init(_ workspace: Workspace, sparing spared: Set<String> = []) {
+    self.workspace = workspace
+    self.spared = spared
+  }
 
   private var state: State { workspace.state }
 
@@ -38,7 +47,7 @@ struct Repair {
       attempt { try $0.enableForwarding(differences) }
       attempt { try $0.restoreConnections(differences) }
     } catch {
-      failures.append(error)
+      otherFailures.append(error)
     }
   }
 
@@ -46,7 +55,7 @@ struct Repair {
     do {
       try step(&self)
     } catch {
-      failures.append(error)
+      otherFailures.append(error)
     }
   }
 
@@ -89,7 +98,7 @@ struct Repair {
     var missing: [Holding] = []
     for difference in differences {
       switch difference {
-      case .processDead(_, let holdings): missing += holdings
+      case .processDead(let record, let holdings) where !spared.contains(record.id): missing += holdings
       case .processSilent(let record, let holdings):
         record.process.kill()
         missing += holdings
@@ -119,9 +128,12 @@ struct Repair {
       do {
         held.byHolding[holding.id] = try PortSocket.reserveAll(holding)
       } catch {
-        let lost = AllocationError.lost(port: "\(holding)", holding.transport, holding.ports.first, error)
-        failures.append(lost)
-        self.lost[holding.id] = lost
+        lost[holding.id] = AllocationError.lost(
+          port: "\(holding)",
+          holding.transport,
+          holding.ports.first,
+          error
+        )
       }
     }
     return held

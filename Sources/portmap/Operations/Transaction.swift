@@ -9,11 +9,26 @@ struct Transaction {
   private let workspace: Workspace
   private let plan: Plan
   private let sockets: HeldSockets
+  private let failures: FailedRemovals
 
-  init(_ plan: Plan, _ workspace: Workspace, sockets: HeldSockets = HeldSockets()) {
+  /// What becomes of a removal that fails where the plan does nothing else.
+  enum FailedRemovals {
+    /// It is thrown, and keeps its record, so that the same command can be given again.
+    case thrown
+    /// It waits for a later command, as it does where the plan makes something too.
+    case waiting
+  }
+
+  init(
+    _ plan: Plan,
+    _ workspace: Workspace,
+    sockets: HeldSockets = HeldSockets(),
+    failures: FailedRemovals = .thrown
+  ) {
     self.plan = plan
     self.workspace = workspace
     self.sockets = sockets
+    self.failures = failures
   }
 
   /// Makes what the plan makes, calls `report` with the next state, and takes away what the plan takes away.
@@ -87,6 +102,7 @@ struct Transaction {
     try Interruption.check()
     var next = isLeading ? plan.next : plan.next.withoutConnecting(plan.making.connections)
     if let holder { next.holders.append(holder) }
+    try workspace.adoptRules(of: plan.making.conditional, in: &next)
     next.intent = plan.removal.isEmpty ? nil : plan.removal
     next.rulesGeneration = workspace.state.rulesGeneration
     workspace.state = next
@@ -104,12 +120,11 @@ struct Transaction {
     }
   }
 
-  /// Takes away what the plan takes away. Where that is all that it does, what fails keeps its record, so that the same
-  /// command can be given again; otherwise what fails waits.
+  /// Takes away what the plan takes away. What fails waits, unless that is all that it does and a caller wants to know.
   private func finish() throws {
     guard !plan.removal.isEmpty else { return }
     workspace.state.intent = nil
-    if plan.making.isEmpty {
+    if plan.making.isEmpty, failures == .thrown {
       let result = Teardown(workspace).carryOut(plan.removal)
       if let failure = result.failures.first {
         workspace.state.restore(plan.before.breaking(plan.next))

@@ -2,9 +2,9 @@
 
 extension MappingRecord: TextCodable {
   /// `a1b2c3d4 udp * 8080 8080 172.16.42.2 80 80 c1b2c3d4 12 active nat proxy|RULE|RULE`: id, transport, host address,
-  /// ports and backend, the background process, the number of the call, the status, whatever else holds, and the rules.
+  /// ports and backend, the background process (`-` for none), the number of the call, the status, whatever else holds, and the rules.
   /// What declares it is the last of the words: `from=3:/etc/portmap.conf`, and `over=` what declares the reservation
-  /// that it took over.
+  /// that it took over; behind these stands `nohairpin`.
   init?(text: String) {
     let parts = Array(text.utf8).split(separator: UInt8(ascii: "|"), omittingEmptySubsequences: false)
     var words = WordReader(parts[0])
@@ -12,7 +12,7 @@ extension MappingRecord: TextCodable {
       let holder = words.text(), let serial = words.number(Int.self),
       let status = words.value(Status.init(rawValue:))
     else { return nil }
-    let delivery = Delivery(
+    var delivery = Delivery(
       rules: parts.count > 1,
       nat: words.take("nat"),
       connect: words.take("connect"),
@@ -20,14 +20,21 @@ extension MappingRecord: TextCodable {
       masquerade: words.take("masquerade"),
       proxyProtocol: words.value(ProxyProtocol.init(rawValue:))
     )
-    var mapping = Mapping(id: id, pair: pair, delivery: delivery)
-    mapping.scope = words.value(ProcessIdentity.init(text:))
-    mapping.origin = words.origin("from")
-    mapping.tookOver = words.origin("over")
+    let scope = words.value(ProcessIdentity.init(text:))
+    let (origin, tookOver) = (words.origin("from"), words.origin("over"))
+    delivery.hairpin = !words.take("nohairpin")
+    let mapping = Mapping(
+      id: id,
+      pair: pair,
+      delivery: delivery,
+      scope: scope,
+      origin: origin,
+      tookOver: tookOver
+    )
     guard words.isAtEnd else { return nil }
     self.init(
       mapping: mapping,
-      holder: holder,
+      holder: holder == "-" ? "" : holder,
       serial: serial,
       status: status
     )
@@ -39,7 +46,8 @@ extension MappingRecord: TextCodable {
 
   var text: String {
     let delivery = mapping.delivery
-    var text = "\(mapping.id) \(mapping.pair.text) \(holder) \(serial) \(status.rawValue)"
+    let owner = holder.isEmpty ? "-" : holder
+    var text = "\(mapping.id) \(mapping.pair.text) \(owner) \(serial) \(status.rawValue)"
     if delivery.nat { text += " nat" }
     if delivery.connect { text += " connect" }
     if delivery.proxy { text += " proxy" }
@@ -48,6 +56,7 @@ extension MappingRecord: TextCodable {
     if let scope = mapping.scope { text += " \(scope.text)" }
     if let origin = mapping.origin { text += " from=\(origin.text)" }
     if let origin = mapping.tookOver { text += " over=\(origin.text)" }
+    if !delivery.hairpin { text += " nohairpin" }
     for rule in rules { text += "|\(rule.text)" }
     return text
   }

@@ -36,6 +36,8 @@ struct State: Codable, Equatable, Sendable {
   @Added var waiting: [Removal] = []
   /// Lines of applied files that could not be made.
   @Added var failures: [DeclarationFailure] = []
+  /// The network namespaces of containers that have mappings.
+  @Added var attachments: [AttachmentRecord] = []
 
   init(netnsCookie: UInt64, bootID: String) {
     self.netnsCookie = netnsCookie
@@ -49,6 +51,7 @@ struct State: Codable, Equatable, Sendable {
     case rulesGeneration, saidNoIPv6, bridges, addresses, mappings, reservations, holders, chains, shared,
       intent
     case tag, waiting, failures
+    case attachments
   }
 }
 

@@ -1,0 +1,67 @@
+/// Takes away the mappings of attachments. Nothing that is missing, and nothing that cannot be taken away now, makes it
+/// fail: what fails waits in the state for a later command.
+struct Detaching {
+  private let setting: Setting
+
+  init(_ setting: Setting) { self.setting = setting }
+
+  /// Releases what an attachment has, what the original plugin has made for it included.
+  func release(_ attachment: Attachment) throws {
+    try release(recordsOf: attachment)
+    try removeOriginal(of: attachment)
+  }
+
+  /// Releases what an attachment has as far as the state knows.
+  func release(recordsOf attachment: Attachment) throws {
+    try release { $0 == attachment }
+  }
+
+  /// Releases what attachments to a network have, but for those that are still valid.
+  func release(network: String, but valid: Set<Attachment>) throws {
+    try release { $0.network == network && !valid.contains($0) }
+  }
+
+  /// Releases what the attachments have that `isGoing` names.
+  private func release(_ isGoing: (Attachment) -> Bool) throws {
+    guard try mayHaveAny(isGoing) else { return }
+    let workspace = try Workspace.open(setting)
+    defer { workspace.close() }
+    let going = workspace.state.mappings(of: isGoing)
+    guard !going.isEmpty else { return }
+    let plan = Plan.releasing(Selection(mappings: Set(going.map(\.id))), from: workspace.state)
+    try Transaction(plan, workspace, failures: .waiting).carryOut()
+  }
+
+  /// Whether there is anything to release, looked up without the lock: most containers have no ports. What an ADD that
+  /// was killed has begun is an intent.
+  private func mayHaveAny(_ isGoing: (Attachment) -> Bool) throws -> Bool {
+    guard let folder = try StateFolder.open(setting.statePath) else { return false }
+    var file = StateFile(folder: folder)
+    let state = try file.read()
+    return state.intent != nil || !state.mappings(of: isGoing).isEmpty
+  }
+
+  private func removeOriginal(of attachment: Attachment) throws {
+    let found = OriginalPlugin(Firewall(runner: setting.runner, lock: nil)).rules(of: attachment)
+    guard !found.isEmpty else { return }
+    // Rules are changed under the namespace's lock alone.
+    let workspace = try Workspace.open(setting)
+    defer { workspace.close() }
+    let original = OriginalPlugin(try workspace.firewall())
+    for rules in found {
+      do {
+        try workspace.changeRules(commits: 1) { try original.remove(rules) }
+      } catch {
+        workspace.notify(.removalWaits(error))
+      }
+    }
+    try workspace.saveIfChanged()
+  }
+}
+
+extension State {
+  /// The mappings of the attachments that `isMeant` names.
+  fileprivate func mappings(of isMeant: (Attachment) -> Bool) -> [MappingRecord] {
+    mappings.filter { $0.mapping.origin.flatMap { Attachment($0) }.map(isMeant) ?? false }
+  }
+}
