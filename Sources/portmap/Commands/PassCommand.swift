@@ -61,8 +61,7 @@ private struct Pass {
         default: Output.say(notice.description)
         }
       },
-      connects: context.setting.connects,
-      explain: context.setting.explain
+      connects: context.setting.connects
     )
   }
 

@@ -22,7 +22,7 @@ struct Context {
       runner: runner,
       isDryRun: arguments.has("--dry-run"),
       notify: { Output.say($0.description) },
-      connects: environment["PORTMAP_CONNECT"] != "0",
+      connects: Setting.connects(environment),
       explain: { if verbose { Output.say($0.description) } }
     )
   }
