@@ -10,5 +10,6 @@ if DockerProxy.isName(CommandLine.arguments.first) {
 switch UnixSocket.isOne(3) ? words.first : nil {
 case HolderLauncher.command: exit(Holder.run(Array(words.dropFirst())))
 case Supervision.command: exit(Supervision.stage())
+case NamespaceProbe.command: exit(NamespaceProbe.stage())
 default: exit(Run.main(words))
 }

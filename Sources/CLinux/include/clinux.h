@@ -10,6 +10,7 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/seccomp.h>
 #include <malloc.h>
 #include <netinet/in.h>
@@ -111,6 +112,10 @@ int clinux_tell_refused_calls(void);
 
 /// Has the kernel send `signal` when the thread ends that started this process (PR_SET_PDEATHSIG); 0 calls it off.
 int clinux_set_parent_death_signal(int signal);
+
+/// Enters the network namespace of an open file, and for those who may not the user namespace that owns it first, which
+/// takes a process of one thread (setns(2)).
+int clinux_enter_network(int network);
 
 /// What ps and ss call this process.
 int clinux_set_process_name(const char *name);

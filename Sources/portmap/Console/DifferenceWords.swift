@@ -29,6 +29,7 @@ extension Difference: CustomStringConvertible {
     case .rules(let difference): difference.subject
     case .nativeChain(let drop): drop.subject
     case .hairpinOff(let backend, _): "\(backend)"
+    case .backend(let fault): fault.subject
     }
   }
 
@@ -65,6 +66,7 @@ extension Difference: CustomStringConvertible {
     case .hairpinOff(_, let port):
       "it cannot reach its own mapped ports: \(port) has no hairpin mode"
         + " (ip link set \(port) type bridge_slave hairpin on)"
+    case .backend(let fault): fault.problem
     }
   }
 
@@ -99,6 +101,7 @@ extension Difference {
       }
     case .hairpinOff(let backend, _):
       return state.mappings.contains { selection.mappings.contains($0.id) && $0.backendIP == backend }
+    case .backend(let fault): return fault.concerns(selection, in: state)
     case .commandDied, .firewallVariant, .rules, .nativeChain: return !selection.mappings.isEmpty
     case .removalWaits, .heldInExcess, .processUnknown, .linkUnknown, .declarationFailed: return false
     }
