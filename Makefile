@@ -34,6 +34,10 @@ build:
 FIREWALLD = .build/firewalld
 # dockerd neither: where it is installed it runs.
 DOCKER = .build/docker
+# Plugins that container runtimes would find where they are installed.
+CNI = .build/cni
+# podman 4.3 with what it needs; runc and busybox come with dockerd.
+PODMAN = .build/podman
 
 .PHONY: test
 test: lint build
@@ -48,6 +52,15 @@ test: lint build
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libdevmapper1.02.1 libseccomp2 >/dev/null
 	@test -e $(DOCKER)/bin/busybox || { mkdir -p $(DOCKER) && cd $(DOCKER) && \
 	  apt-get download -qq docker.io containerd runc busybox-static && \
+	  for package in *.deb; do dpkg -x "$$package" . && rm "$$package"; done; }
+	@test -e $(CNI)/usr/lib/cni/bridge || { mkdir -p $(CNI) && cd $(CNI) && \
+	  apt-get download -qq containernetworking-plugins && \
+	  for package in *.deb; do dpkg -x "$$package" . && rm "$$package"; done; }
+	@ldconfig -p | grep -q libglib-2.0.so.0 || \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libglib2.0-0 >/dev/null
+	@test -e $(PODMAN)/usr/bin/podman || { mkdir -p $(PODMAN) && cd $(PODMAN) && \
+	  apt-get download -qq podman conmon golang-github-containers-common golang-github-containers-image \
+	    libgpgme11 libassuan0 libsubid4 && \
 	  for package in *.deb; do dpkg -x "$$package" . && rm "$$package"; done; }
 	swift build --build-tests
 	PORTMAP_BINARY=$(CURDIR)/$(BINARY) swift test
@@ -70,7 +83,8 @@ lint:
 	swift format lint --strict --recursive Package.swift Sources Tests
 	Tests/layers
 	bash -n completions/portmap.bash && zsh -n completions/_portmap && fish -n completions/portmap.fish
-	shellcheck completions/portmap.bash packaging/* Tests/layers $$(grep -lrE "^#!.*bash|shellcheck shell" recipes)
+	shellcheck completions/portmap.bash Tests/layers $$(grep -lE "^#!" packaging/*) \
+	  $$(grep -lrE "^#!.*bash|shellcheck shell" recipes)
 	! mandoc -T lint man/portmap.8 2>/dev/null | grep -v 'referenced manual not found'
 	! mandoc -T ascii man/portmap.8 2>/dev/null | grep "''"
 
@@ -83,7 +97,7 @@ demo: build
 ZSH_FOLDER = $(if $(filter /usr/local,$(PREFIX)),site-functions,vendor-completions)
 
 # Side by side with what people use: `make bench` takes under two minutes, `make bench FULL=1` some ten. SECTIONS picks
-# some of: commands memory rules proxies. Results go to .build/bench.
+# some of: commands memory plugin rules proxies watch. Results go to .build/bench.
 BENCH = .build/bench
 PEERS = haproxy:haproxy socat:socat nginx:nginx-light pasta:passt
 .PHONY: bench
@@ -121,14 +135,15 @@ fuzz:
 	  $$(find Sources/portmap -name '*.swift' ! -name main.swift) Tests/Fuzz/*.swift .build/fuzz/*.o
 	Tests/Fuzz/run $(FUZZ_SECONDS)
 
-# Rounds of map, traffic and unmap: nothing may grow. For every day: make soak ROUNDS=300.
+# Rounds of map, traffic and unmap: nothing may grow. For every day: make soak ROUNDS=300. With SECONDS=7200
+# constant traffic over two hundred mappings instead.
 ROUNDS ?= 10000
 
 .PHONY: soak
 soak: build
 	$(call need,$(TOOLS) $(WITNESS) unshare:util-linux sysctl:procps)
 	swiftc -swift-version 6 -warnings-as-errors -O -o .build/soak Tests/Soak/*.swift Tests/Faults/{Machine,Sandbox}.swift
-	$(SANDBOX) .build/soak $(CURDIR)/$(BINARY) $(ROUNDS)
+	$(SANDBOX) .build/soak $(CURDIR)/$(BINARY) $(if $(SECONDS),seconds $(SECONDS),rounds $(ROUNDS))
 
 # The unit tests, the proxy's and the readers' above all, once under each sanitizer.
 .PHONY: sanitize
@@ -139,7 +154,8 @@ sanitize:
 
 .PHONY: install
 install: build
-	packaging/install $(BINARY) "$(DESTDIR)$(PREFIX)" $(ZSH_FOLDER)
+	packaging/install $(BINARY) "$(DESTDIR)$(PREFIX)" $(ZSH_FOLDER) "$(PREFIX)"
+	test -e "$(DESTDIR)/etc/portmap.conf" || install -D -m 0644 packaging/portmap.conf "$(DESTDIR)/etc/portmap.conf"
 
 .PHONY: deb
 deb: build

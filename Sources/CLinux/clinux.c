@@ -6,14 +6,19 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/magic.h>
+#include <linux/nsfs.h>
 #include <poll.h>
+#include <sched.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -183,6 +188,21 @@ int clinux_has_capability(int capability) {
   return (data[capability / 32].effective >> (capability % 32)) & 1;
 }
 
+int clinux_is_network_namespace(int fd) {
+  struct statfs status;
+  // An ioctl of another kind of file could mean anything.
+  if (fstatfs(fd, &status) != 0 || status.f_type != NSFS_MAGIC) return 0;
+  return ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET;
+}
+
+int clinux_owner_of_namespace(int fd) { return ioctl(fd, NS_GET_USERNS); }
+
+int clinux_enter_network_namespace(int fd) { return setns(fd, CLONE_NEWNET); }
+
+int clinux_enter_user_namespace(int fd) { return setns(fd, CLONE_NEWUSER); }
+
+int clinux_set_undumpable(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
+
 int clinux_set_parent_death_signal(int signal) { return prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0); }
 
 int clinux_set_process_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
@@ -246,13 +266,30 @@ static void note(int signal) {
   fresh = signal;
 }
 
-int clinux_termination_descriptor(void) {
+static int signal_descriptor(const int *signals, size_t count) {
   sigset_t set;
   sigemptyset(&set);
-  sigaddset(&set, SIGINT);
-  sigaddset(&set, SIGTERM);
+  for (size_t i = 0; i < count; i++) sigaddset(&set, signals[i]);
   if (sigprocmask(SIG_BLOCK, &set, NULL) != 0) return -1;
   return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int clinux_termination_descriptor(void) {
+  static const int signals[] = {SIGINT, SIGTERM};
+  return signal_descriptor(signals, 2);
+}
+
+int clinux_service_signal_descriptor(void) {
+  static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+  return signal_descriptor(signals, 3);
+}
+
+int clinux_next_signal(int fd) {
+  struct signalfd_siginfo information;
+  ssize_t count;
+  do count = read(fd, &information, sizeof information);
+  while (count < 0 && errno == EINTR);
+  return count == sizeof information ? (int)information.ssi_signo : 0;
 }
 
 static void tick(int signal) { (void)signal; }

@@ -7,9 +7,12 @@ let words = Array(CommandLine.arguments.dropFirst())
 if DockerProxy.isName(CommandLine.arguments.first) {
   exit(DockerProxy.run(words, version: CommandTable.version))
 }
+// A container runtime gives no words: its environment says what it wants.
+let isPlugin =
+  words.isEmpty && CNICall.isMeant(by: CommandLine.arguments.first, getenv(CNICall.commandVariable))
 switch UnixSocket.isOne(3) ? words.first : nil {
 case HolderLauncher.command: exit(Holder.run(Array(words.dropFirst())))
 case Supervision.command: exit(Supervision.stage())
 case NamespaceProbe.command: exit(NamespaceProbe.stage())
-default: exit(Run.main(words))
+default: exit(isPlugin ? Run.plugin() : Run.main(words))
 }

@@ -8,14 +8,18 @@ import commands
 import footprint
 import lab
 import lookup
+import plugin
 import proxies
 import report
+import watching
 
 SECTIONS = {
     "commands": commands.run,
     "memory": footprint.run,
+    "plugin": plugin.run,
     "rules": lookup.run,
     "proxies": proxies.run,
+    "watch": watching.run,
 }
 
 

@@ -80,11 +80,15 @@ class CNI:
         lab.timed(["iptables-restore", "--noflush"], "\n".join([*lines, "COMMIT", ""]))
         self.delete()
 
-    def call(self, command):
+    def call(self, command, container="bench", port=8080):
+        return lab.timed([self.PLUGIN], *self.input(command, container, port))
+
+    def input(self, command, container, port):
+        """What the plugin finds: its configuration and its environment."""
         environment = {
             "PATH": os.environ["PATH"],
             "CNI_COMMAND": command,
-            "CNI_CONTAINERID": "bench",
+            "CNI_CONTAINERID": container,
             "CNI_NETNS": f"/run/netns/{self.machine.guest}",
             "CNI_IFNAME": "eth0",
             "CNI_PATH": os.path.dirname(self.PLUGIN),
@@ -94,14 +98,14 @@ class CNI:
             "name": "bench",
             "type": "portmap",
             "capabilities": {"portMappings": True},
-            "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]},
+            "runtimeConfig": {"portMappings": [{"hostPort": port, "containerPort": 80, "protocol": "tcp"}]},
             "prevResult": {
                 "cniVersion": "0.4.0",
                 "interfaces": [{"name": "eth0", "sandbox": f"/run/netns/{self.machine.guest}"}],
                 "ips": [{"version": "4", "interface": 0, "address": f"{lab.GUEST}/24"}],
             },
         }
-        return lab.timed([self.PLUGIN], json.dumps(configuration), environment)
+        return json.dumps(configuration), environment
 
     def add(self):
         return self.call("ADD")

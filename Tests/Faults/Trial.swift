@@ -18,7 +18,8 @@ final class Trial {
     self.portmap = portmap
     try Self.reset(scenario, portmap)
     before = try Fingerprint(portmap: portmap)
-    microseconds = try Machine.mustRun([portmap] + scenario.command).microseconds
+    try scenario.declare(\.then)
+    microseconds = try Machine.mustRun(Scenario.words(portmap, scenario.command)).microseconds
     after = try Fingerprint(portmap: portmap)
     try Self.reset(scenario, portmap)
     let again = try Fingerprint(portmap: portmap)
@@ -30,7 +31,8 @@ final class Trial {
 
   private static func reset(_ scenario: Scenario, _ portmap: String) throws {
     try Machine.mustRun([portmap, "unmap", "--all"])
-    for command in scenario.before { try Machine.mustRun([portmap] + command) }
+    try scenario.declare(\.before)
+    for command in scenario.before { try Machine.mustRun(Scenario.words(portmap, command)) }
   }
 
   /// The command with a death at one instant, then what the next command makes of it.
@@ -43,10 +45,12 @@ final class Trial {
     childrenDie: Bool = false,
     _ body: ([String]) throws -> Machine.Ended
   ) throws {
-    let ended = try body([portmap] + scenario.command)
+    try scenario.declare(\.then)
+    let ended = try body(Scenario.words(portmap, scenario.command))
     Machine.endTracers()
     Machine.awaitStages()
     let recovery = recovery(childrenDie: childrenDie)
+    let isGivenAgain = recovery == scenario.command
     count += 1
     var complaints: [String] = []
     if ended.status == -1 { complaints.append("  it hung: \(ended.description)") }
@@ -56,11 +60,14 @@ final class Trial {
     if check.status != 0 { complaints.append("  " + check.description) }
     var left = try Fingerprint(portmap: portmap)
     // A process that was told to end, or a device on its way out, is given a moment.
-    for _ in 0..<20 where left != before && left != after {
+    for _ in 0..<20 where left != after && (isGivenAgain || left != before) {
       usleep(50_000)
       left = try Fingerprint(portmap: portmap)
     }
-    if left != before, left != after {
+    if left != after, isGivenAgain {
+      complaints.append("  not as after, though it was given again:")
+      complaints += left.differences(from: after)
+    } else if left != before, left != after {
       let (fromBefore, fromAfter) = (left.differences(from: before), left.differences(from: after))
       let isNearBefore = fromBefore.count <= fromAfter.count
       complaints.append("  neither as before nor as after; from \(isNearBefore ? "before" : "after"):")
@@ -78,8 +85,10 @@ final class Trial {
   }
 
   /// By turns, the two ways in which what is left is dealt with: any changing command, or `repair`. An unmap whose
-  /// programs died may have said so before it died itself: that one is to be given again.
+  /// programs died may have said so before it died itself: that one is to be given again. So is an apply, which may
+  /// have closed something before it died, to have it on another address.
   private func recovery(childrenDie: Bool) -> [String] {
+    if scenario.file != nil { return scenario.command }
     if !count.isMultiple(of: 2) { return ["repair"] }
     let isRepeated = childrenDie && scenario.command.first == "unmap"
     return isRepeated ? scenario.command + ["--if-exists"] : ["unmap", "--if-exists", "1"]

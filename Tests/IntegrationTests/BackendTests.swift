@@ -5,17 +5,6 @@ import Testing
 @Suite struct BackendTests {
   typealias Address = Topology.Address
 
-  /// The program where `iptables` is iptables-legacy.
-  private func legacyPortmap(_ topology: Topology) throws -> Portmap {
-    var shims: [String: String] = [:]
-    for family in ["iptables", "ip6tables"] {
-      for suffix in ["", "-save", "-restore"] {
-        shims[family + suffix] = "exec \(family)-legacy\(suffix) \"$@\""
-      }
-    }
-    return try topology.portmap(with: shims)
-  }
-
   private func legacyRules(_ host: Namespace) throws -> [String] {
     try ["iptables", "ip6tables"].flatMap { try host.exec("\($0)-legacy-save").lines }
       .filter { $0.hasPrefix("-") || $0.contains("PORTMAP") }
@@ -25,7 +14,7 @@ import Testing
     try withTopology { topology in
       try topology.web.serveBoth(Address.web, "80-90", name: "web")
       try topology.web.serveBoth(Address.web6, "80", name: "web")
-      let portmap = try legacyPortmap(topology)
+      let portmap = try topology.legacyPortmap()
       let before = try topology.host.snapshot()
       try portmap("map", "8080:80/tcp+udp", "8000-8010:80-90", "--to", Address.web)
       try portmap("map", "8086:80/tcp+udp", "--to", Address.web6)
@@ -45,7 +34,7 @@ import Testing
   /// `iptables` is switched to another backend and the rules of the first one are still there.
   @Test func anotherBackendInBetween() throws {
     try withServers { topology in
-      let (nft, legacy) = (topology.portmap, try legacyPortmap(topology))
+      let (nft, legacy) = (topology.portmap, try topology.legacyPortmap())
       let before = try topology.host.snapshot()
       let processes = try topology.host.processes()
       for (first, second, names) in [
@@ -84,7 +73,7 @@ import Testing
       let dying = try topology.portmap(with: ["iptables-restore": restore])
       try dying("map", "8080:80", "--to", Address.web, status: 137)
       #expect(try topology.host.rules().contains { $0.contains("PORTMAP") })
-      try legacyPortmap(topology)("unmap", "--all")
+      try topology.legacyPortmap()("unmap", "--all")
       #expect(try topology.host.snapshot() == before)
     }
   }

@@ -24,19 +24,30 @@ import Testing
     [ "$(command -v portmap)" = /usr/bin/portmap ]
     portmap --version
     for file in /usr/share/man/man8/portmap.8.gz /usr/share/bash-completion/completions/portmap \\
-      /usr/share/zsh/vendor-completions/_portmap /usr/share/fish/vendor_completions.d/portmap.fish; do
+      /usr/share/zsh/vendor-completions/_portmap /usr/share/fish/vendor_completions.d/portmap.fish \\
+      /usr/lib/systemd/system/portmap.service /etc/portmap.conf; do
       [ -s "$file" ]
     done
     /usr/libexec/portmap/docker-proxy -v
+    grep -q '^ExecStart=/usr/bin/portmap apply --watch$' /usr/lib/systemd/system/portmap.service
+    [ ! -e /etc/systemd/system/multi-user.target.wants/portmap.service ]
+    # Comments only: nothing is made until somebody says so.
+    ! grep -v '^#' /etc/portmap.conf
+    portmap apply
+    CNI_COMMAND=VERSION /usr/libexec/portmap/cni/portmap </dev/null | cut -c 1-22
     dpkg-query --show --showformat '${Depends}\\n' portmap
     "$0/demo" /usr/bin/portmap >/dev/null
     # An upgrade leaves alone what is there, a removal takes it away.
     portmap alloc 8080
+    echo 'alloc 8081' >>/etc/portmap.conf
     dpkg --install "$0"/*.deb >/dev/null
+    tail -n 1 /etc/portmap.conf
     portmap list
     dpkg --remove portmap >/dev/null
     [ ! -e /usr/bin/portmap ] && [ ! -e /usr/libexec/portmap ]
     [ -z "$(ss -Hltn sport = 8080)" ]
+    dpkg --purge portmap >/dev/null
+    [ ! -e /etc/portmap.conf ]
     """
 
   @Test func installAndRemove() throws {
@@ -61,7 +72,10 @@ import Testing
     let version = try run([Tools.portmap, "--version"]).lines[0]
     let shown = outcome.stdout.replacing(#/(?m)^8080 .*/#, with: "8080 …").split(separator: "\n")
     let proxy = version.replacing("portmap", with: "docker-proxy (portmap) version")
-    let wanted = [version, proxy, "iptables, iproute2", "8080", "PORT  BY        ID", "8080 …", "done"]
+    let plugin = #"{"cniVersion":"1.1.0","#
+    let wanted = [
+      version, proxy, plugin, "iptables, iproute2", "8080", "alloc 8081", "PORT  BY        ID", "8080 …", "done",
+    ]
     #expect(shown.map { String($0) } == wanted, "\(outcome)")
   }
 
@@ -87,13 +101,22 @@ import Testing
     defer { cleanup.run() }
     let folder = try makeFolder(cleanup)
     let install = Tools.repository.appendingPathComponent("packaging/install").path
-    try run([install, Tools.portmap, folder + "/usr/local", "site-functions"])
+    try run([install, Tools.portmap, folder + "/usr/local", "site-functions", "/usr/local"])
+    let unit = folder + "/usr/local/lib/systemd/system/portmap.service"
+    #expect(
+      try String(contentsOfFile: unit, encoding: .utf8).contains("ExecStart=/usr/local/bin/portmap apply")
+    )
     for file in [
       "bin/portmap", "share/man/man8/portmap.8", "share/zsh/site-functions/_portmap",
       "share/bash-completion/completions/portmap", "share/fish/vendor_completions.d/portmap.fish",
+      "share/doc/portmap/portmap.conf",
     ] {
       #expect(FileManager.default.fileExists(atPath: folder + "/usr/local/" + file), "\(file)")
     }
     try run([folder + "/usr/local/libexec/portmap/docker-proxy", "-v"])
+    try run(
+      [folder + "/usr/local/libexec/portmap/cni/portmap"],
+      environment: ["CNI_COMMAND": "VERSION"]
+    )
   }
 }

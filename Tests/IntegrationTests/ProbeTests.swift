@@ -72,6 +72,25 @@ import Testing
     }
   }
 
+  /// From inside the namespace that a mapping leads into, by root and by the user whose it is.
+  @Test func intoANamespace() throws {
+    try withTopology { topology in
+      let portmap = topology.portmap
+      let name = topology.web.name
+      try portmap("map", "8080:80", "53:53/udp", "--into", name)
+      let outcome = try probe(portmap)
+      #expect(
+        outcome.lines == [
+          "127.0.0.1:80 in \(name): connection refused (nothing listens there)",
+          "127.0.0.1:53/udp in \(name): connection refused (nothing listens there)",
+        ]
+      )
+      try topology.web.serve(.tcp, "127.0.0.1", "80", name: "web")
+      try topology.web.serve(.udp, "127.0.0.1", "53", name: "web")
+      #expect(try probe(portmap, status: 0).stderr.contains("8080->127.0.0.1:80: outside ok; here ok"))
+    }
+  }
+
   // MARK: what does not
 
   @Test(arguments: ["", "/udp"])

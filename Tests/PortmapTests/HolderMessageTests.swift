@@ -33,6 +33,11 @@ import Testing
 
   private func messages() throws -> [HolderMessage] {
     let holdings = try holdings()
+    let path = try #require(NamespaceName("/" + String(repeating: "n", count: 4000)))
+    let guests = [
+      GuestNamespace(name: path, identity: NamespaceIdentity(inode: .max, startTime: 1)),
+      try #require(GuestNamespace(text: "4026532201:web")),
+    ]
     let parts = holdings.map { HolderMessage.Part(holding: $0, offset: $0.ports.first, count: 253) }
     return [
       .hold(parts), .hold([]), .begin, .take(id: "a0000001"), .release(ids: holdings.map(\.id)),
@@ -41,7 +46,8 @@ import Testing
       .described([]), .locate, .located(cookie: .max), .refused(nil), .refused(.notHeld),
       .refused(Refusal(rawValue: 200)),
       .failed(SystemError(call: "listen", errno: EADDRINUSE)), .failed(SystemError(call: "", errno: -1)),
-    ]
+      .askForEntered,
+    ] + guests.flatMap { [.enter($0), .entered($0)] }
   }
 
   @Test func roundTrip() throws {

@@ -59,7 +59,7 @@ import Testing
     reservations: [Reservation] = [],
     reserved: [PortRange] = [],
     cursors: [String: UInt16] = [:],
-    takeOver: ((PortLedger.Owner) throws -> Descriptor)? = nil,
+    takeOver: ((Holding) throws -> Descriptor)? = nil,
     isPreview: Bool = false
   ) -> PortAllocator {
     PortAllocator(

@@ -115,6 +115,7 @@ import Testing
   @Test func wordsForAll() throws {
     let address = try Samples.address("172.16.42.2")
     let network = try Samples.subnet("172.16.42.1/24")
+    let name = try #require(NamespaceName("web"))
     let reasons: [BackendFault.Reason] = [
       .noRoute(networks: [network]), .noRoute(networks: []), .noNeighbour(link: "br0"),
       .otherLink("eth0", owner: "br0"), .refused(listening: []),
@@ -123,7 +124,8 @@ import Testing
       .silentBehind(gateway: address, link: "eth0"), .dropsReversePath(["br1"]), .dropsReversePath([]),
       .noWayBack(.noRoute), .noWayBack(.otherRoute),
       .noWayBack(.unknown), .forwardingOff(link: "br0"),
-      .neighboursAnsweredDirectly(network), .notAsked(errno: EPERM), .namespaceClosed(errno: EPERM),
+      .neighboursAnsweredDirectly(network), .notAsked(errno: EPERM),
+      .namespaceClosed(NamespaceError(name: name, problem: .notPermitted)),
       .sampled(asked: 256),
     ]
     for reason in reasons {

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -70,6 +71,15 @@ int clinux_has_filter(int fd);
 /// The cookie of the calling process's network namespace (SO_NETNS_COOKIE), 0 and errno on failure.
 uint64_t clinux_netns_cookie(void);
 
+/// 1 when a descriptor is that of a network namespace, 0 when not.
+int clinux_is_network_namespace(int fd);
+/// Opens the user namespace that a namespace belongs to, close-on-exec (NS_GET_USERNS, ioctl_nsfs(2)).
+int clinux_owner_of_namespace(int fd);
+int clinux_enter_network_namespace(int fd);
+int clinux_enter_user_namespace(int fd);
+/// Keeps others of the same user, and of a user namespace that this process enters, out of its memory and descriptors.
+int clinux_set_undumpable(void);
+
 int clinux_peer_credentials(int fd, struct clinux_ucred *credentials);
 
 /// Sends `length` bytes with `count` descriptors (SCM_RIGHTS); at most 253 of them, the kernel's SCM_MAX_FD. Fails with
@@ -113,10 +123,6 @@ int clinux_tell_refused_calls(void);
 /// Has the kernel send `signal` when the thread ends that started this process (PR_SET_PDEATHSIG); 0 calls it off.
 int clinux_set_parent_death_signal(int signal);
 
-/// Enters the network namespace of an open file, and for those who may not the user namespace that owns it first, which
-/// takes a process of one thread (setns(2)).
-int clinux_enter_network(int network);
-
 /// What ps and ss call this process.
 int clinux_set_process_name(const char *name);
 
@@ -144,6 +150,10 @@ int clinux_wait(pid_t pid, int *status);
 void clinux_die_of(int signal);
 /// Blocks INT and TERM and returns a descriptor that becomes readable when one of them arrives (signalfd(2)).
 int clinux_termination_descriptor(void);
+/// Blocks INT, TERM and HUP and returns a descriptor that becomes readable when one of them arrives (signalfd(2)).
+int clinux_service_signal_descriptor(void);
+/// Takes the next signal from such a descriptor; 0 when none is left.
+int clinux_next_signal(int fd);
 /// Interrupts blocking system calls every `milliseconds` (SIGALRM, no effect of its own); 0 stops that.
 int clinux_set_ticks(int milliseconds);
 

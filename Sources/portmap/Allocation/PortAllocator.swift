@@ -28,12 +28,12 @@ struct HeldPorts {
   let sockets: [(host: HostAddress, transport: Transport, sockets: [Descriptor])]
   /// The ports that are taken over, each with its socket but in a preview; the processes that had them have to let go
   /// of them in the end.
-  let taken: [(owner: PortLedger.Owner, port: UInt16, socket: Descriptor?)]
+  let taken: [(owner: Holding, port: UInt16, socket: Descriptor?)]
 }
 
 enum AllocationError: Error {
   /// portmap itself has given the port out.
-  case given(port: String, owner: PortLedger.Owner)
+  case given(port: String, owner: Holding)
   /// Another portmap has lent the port: another user's, or one with another state folder.
   case lent(port: String)
   /// Another process has the port.
@@ -51,9 +51,9 @@ struct PortAllocator {
   /// Ports that only those get who name them.
   let reservedPorts: [PortRange]
   /// Whether the ports of an owner may be taken over.
-  var isForTaking: (PortLedger.Owner) -> Bool
+  var isForTaking: (Holding) -> Bool
   /// Fetches the socket of such a port from the process that holds it.
-  let takeOver: (PortLedger.Owner, UInt16) throws -> Descriptor
+  let takeOver: (Holding, UInt16) throws -> Descriptor
   /// Whether a port is kept for somebody who has named it and is yet to come: it is not chosen for others.
   var isPromised: (Transport, HostAddress, UInt16) -> Bool = { _, _, _ in false }
   /// The last port that was chosen automatically, by transport.
@@ -64,8 +64,8 @@ struct PortAllocator {
   init(
     ledger: PortLedger,
     reservedPorts: [PortRange],
-    isForTaking: @escaping (PortLedger.Owner) -> Bool,
-    takeOver: @escaping (PortLedger.Owner, UInt16) throws -> Descriptor,
+    isForTaking: @escaping (Holding) -> Bool,
+    takeOver: @escaping (Holding, UInt16) throws -> Descriptor,
     cursors: [String: UInt16],
     isPreview: Bool = false
   ) {
@@ -110,7 +110,7 @@ struct PortAllocator {
   /// Holds ports that somebody named, those of the same address that may change hands by taking them over.
   private mutating func take(_ ports: PortRange, _ request: PortRequest) throws -> HeldPorts {
     var held: [(HostAddress, Transport, [Descriptor])] = []
-    var taken: [(PortLedger.Owner, UInt16, Descriptor?)] = []
+    var taken: [(Holding, UInt16, Descriptor?)] = []
     for host in request.hosts {
       for transport in request.transports {
         var sockets: [Descriptor] = []

@@ -1,24 +1,5 @@
 /// A ledger of the ports that portmap has given out.
 struct PortLedger {
-  enum Owner {
-    case mapping(Mapping)
-    case reservation(Reservation)
-
-    var id: String {
-      switch self {
-      case .mapping(let mapping): mapping.id
-      case .reservation(let reservation): reservation.id
-      }
-    }
-
-    var hostIP: HostAddress {
-      switch self {
-      case .mapping(let mapping): mapping.hostIP
-      case .reservation(let reservation): reservation.hostIP
-      }
-    }
-  }
-
   private let mappings: [Transport: [(host: HostAddress, ports: PortRange, mapping: Mapping)]]
   private let reservations: [Transport: [UInt16: [Reservation]]]
   /// Whether a port of a transport is given out on any address, by port: most questions end here.
@@ -50,23 +31,12 @@ struct PortLedger {
   func isGiven(_ transport: Transport, _ port: UInt16) -> Bool { given[transport]?[Int(port)] ?? false }
 
   /// The owner of a port on an address, or on one that overlaps it; nil where there is none.
-  func owner(_ transport: Transport, _ host: HostAddress, _ port: UInt16) -> Owner? {
+  func owner(_ transport: Transport, _ host: HostAddress, _ port: UInt16) -> Holding? {
     guard isGiven(transport, port) else { return nil }
     if let reservation = reservations[transport]?[port]?.first(where: { $0.hostIP.overlaps(host) }) {
       return .reservation(reservation)
     }
     let found = mappings[transport]?.first { $0.ports.contains(port) && $0.host.overlaps(host) }
     return found.map { .mapping($0.mapping) }
-  }
-}
-
-extension PortLedger.Owner: CustomStringConvertible {
-  var description: String {
-    switch self {
-    case .mapping(let mapping): "already mapped as \(mapping), id \(mapping.id)"
-    case .reservation(let reservation):
-      "already reserved as \(reservation), id \(reservation.id)"
-        + (reservation.scope.map { ", for as long as process \($0.pid) runs" } ?? "")
-    }
   }
 }

@@ -68,6 +68,12 @@ enum CommandTable {
     value: "v1|v2",
     help: "begin each connection with a PROXY protocol header"
   )
+  private static let into = OptionDefinition(
+    name: "--into",
+    value: "NETNS",
+    help:
+      "connect from inside a network namespace: its name, a process or a path; --to is an address in there"
+  )
   private static let target =
     "A TARGET is a port (8080/udp), a whole range, a spec, a line that map printed, an address or its name, or an id."
   private static let done = (ExitStatus.success, "done")
@@ -81,7 +87,10 @@ enum CommandTable {
   static let commands = [
     CommandDefinition(
       name: "map",
-      synopsis: ["map [--to ADDR|NAME] [OPTION...] SPEC... [-- CMD ARG...]"],
+      synopsis: [
+        "map [--to ADDR|NAME] [OPTION...] SPEC... [-- CMD ARG...]",
+        "map --into NETNS [--to ADDR] [OPTION...] SPEC... [-- CMD ARG...]",
+      ],
       summary: "map ports of this host to a backend",
       details: [
         "A SPEC is [HOST_IP:][HOST[-END]]:BACKEND[-END][/PROTO], or BACKEND[-END][/PROTO], whose host port is"
@@ -94,7 +103,7 @@ enum CommandTable {
           value: "ADDR|NAME",
           help: "the backend (default: $PORTMAP_TO, else the next address of the bridge network)"
         ),
-        hostIP, bridge,
+        into, hostIP, bridge,
         OptionDefinition(name: "--no-proxy", help: "rules only: loopback and the other family get no answer"),
         OptionDefinition(
           name: "--proxy-only",
@@ -165,7 +174,7 @@ enum CommandTable {
     ),
     CommandDefinition(
       name: "apply",
-      synopsis: ["apply [-n] [--origin NAME] [FILE]"],
+      synopsis: ["apply [-n | --watch] [--origin NAME] [FILE]"],
       summary: "make what a file declares so, and release what it declares no more",
       details: [
         "Each line of FILE is a map or alloc command without the word portmap; # begins a comment, words are split as"
@@ -173,8 +182,11 @@ enum CommandTable {
           + " portmap.conf in ~/.config. - is standard input.",
         "What is there as it is declared stays untouched. A mapping that leads elsewhere now keeps its port. What"
           + " others have made is left alone. A line that cannot be made is named, and the others are made.",
+        "With --watch it stays: rules that somebody takes away and processes that die are back at once, whoever made"
+          + " them, and lines that could not be made are tried again. HUP reads the files again, TERM ends it.",
       ],
       options: [
+        OptionDefinition(name: "--watch", help: "stay, and keep it so"),
         OptionDefinition(
           name: "--origin",
           value: "NAME",
@@ -210,7 +222,7 @@ enum CommandTable {
           + " those, and each operand is just a backend."
       ],
       options: [
-        proxyProtocol,
+        into, proxyProtocol,
         OptionDefinition(
           name: "--udp-timeout",
           value: "SECONDS",
@@ -248,6 +260,17 @@ enum CommandTable {
       run: RepairCommand.run
     ),
   ]
+
+  /// The hidden command of `apply --watch`.
+  static let pass = CommandDefinition(
+    name: PassJob.command,
+    synopsis: [],
+    summary: "",
+    options: [OptionDefinition(name: PassJob.sparing, value: "ID", isRepeatable: true, help: "")],
+    example: ("", ""),
+    statuses: [],
+    run: { try PassCommand.run($0, $1, declarations) }
+  )
 
   /// What a line of an applied file can be.
   static var declarations: DeclarationGrammar {

@@ -28,6 +28,22 @@ enum Run {
     }
   }
 
+  /// Runs as CNI's portmap plugin, and dies of the signal that interrupted it, if one did.
+  static func plugin() -> Int32 {
+    // A standard input that is not there is a failure to read, not an empty configuration.
+    openStandardDescriptors(input: O_WRONLY)
+    signal(SIGPIPE, SIG_IGN)
+    signal(SIGCHLD, SIG_DFL)
+    _ = clinux_catch_signals()
+    do {
+      var plugin = CNIPlugin(ProcessInfo.processInfo.environment) { Output.say($0.description) }
+      return try plugin.run()
+    } catch {
+      if let interruption = error as? Interruption { clinux_die_of(interruption.signal) }
+      return ExitStatus.failed.rawValue
+    }
+  }
+
   private static func dispatch(_ words: [String]) throws {
     let call = try Call(words)
     if call.leading.contains("--version") { return try Output.write("portmap \(CommandTable.version)\n") }
@@ -49,6 +65,10 @@ enum Run {
   /// - Parameter words: Those around the name, for the hint where there is no such command.
   private static func command(_ name: String, _ words: [String]) throws(Failure) -> CommandDefinition {
     if let command = CommandTable.command(name) { return command }
+    // Only the watcher hands a socket of its own over.
+    if name == CommandTable.pass.name, UnixSocket.isOne(PassJob.channelDescriptor) {
+      return CommandTable.pass
+    }
     let near = Spelling.nearest(name, among: CommandTable.commands.map(\.name)).map { "did you mean \($0)?" }
     throw .usage(
       "unknown command '\(name)'",
@@ -75,7 +95,9 @@ enum Run {
     do {
       let context = try Context(arguments, environment: ProcessInfo.processInfo.environment)
       // What serves, or runs a command that has the terminal, is not at work on anything that ends.
-      let isLasting = command.name == "proxy" || arguments.command != nil || arguments.has("--watch")
+      let isLasting =
+        ["proxy", CommandTable.pass.name].contains(command.name) || arguments.command != nil
+        || arguments.has("--watch")
       try Failure.wrapping(command.name) {
         guard !isLasting else { return try command.run(arguments, context) }
         let task = ([command.name] + arguments.operands.prefix(3)).joined(separator: " ")
@@ -99,9 +121,9 @@ enum Run {
 
   /// Puts something in the place of standard descriptors that are closed, or the first file opened would take it:
   /// results and messages would end up there.
-  private static func openStandardDescriptors() {
+  private static func openStandardDescriptors(input: Int32 = O_RDONLY) {
     while true {
-      let descriptor = open("/dev/null", O_RDONLY)
+      let descriptor = open("/dev/null", fcntl(STDIN_FILENO, F_GETFD) < 0 ? input : O_RDONLY)
       if descriptor > 2 {
         close(descriptor)
         return

@@ -4,7 +4,7 @@ import Glibc
 struct DeclarationFile {
   /// The path that it is known by, or the name that standard input was given.
   let name: String
-  private let bytes: [UInt8]
+  let bytes: [UInt8]
 
   /// Reads standard input, which goes by a name of the caller's choice.
   init(standardInputAs name: String) throws {

@@ -38,7 +38,9 @@ enum ListCommand {
     }
     var rows: [[String]] = []
     for mapping in mappings {
-      let way = mapping.status == .broken ? "broken" : mapping.delivery.way
+      let way =
+        mapping.status == .broken
+        ? "broken" : mapping.mapping.way + (mapping.holder.isEmpty ? ", unreserved" : "")
       rows.append(["\(mapping.mapping)", way, mapping.id])
     }
     for reservation in reservations {
@@ -53,10 +55,11 @@ enum ListCommand {
   }
 }
 
-extension Delivery {
+extension Mapping {
   /// How packets get there, in a word.
   fileprivate var way: String {
-    switch (nat, proxy) {
+    if let into { return "proxy into \(into.name)".printable() }
+    return switch (delivery.nat, delivery.proxy) {
     case (true, true): "nat, proxy"
     case (true, false): "nat"
     default: "proxy"

@@ -20,7 +20,7 @@ enum UnmapCommand {
         try Output.lines(Preview(plan).lines)
       }
       if !context.dryRun { try Transaction(plan, workspace).carryOut() }
-      for (name, origin) in plan.released.declared {
+      for (name, origin) in plan.before.declared(in: selection) {
         context.say("\(name) is declared at \(origin): the next portmap apply makes it again")
       }
       guard missing.isEmpty || arguments.has("--if-exists") else {
@@ -32,43 +32,37 @@ enum UnmapCommand {
   private static func find(_ targets: [Target], all: Bool, in state: State) -> (Selection, missing: [String])
   {
     if all { return (state.everything, []) }
-    return (state.selection(targets), targets.flatMap { state.absences(of: $0) })
+    let found = targets.map { state.selection($0) }
+    let missing = zip(targets, found).flatMap { state.absences(of: $0, among: $1) }
+    return (found.reduce(into: Selection()) { $0.formUnion($1) }, missing)
   }
 }
 
 extension State {
   /// What a target named that is nowhere, in words: all of it, or one of its transports.
-  fileprivate func absences(of target: Target) -> [String] {
-    let selection = selection([target])
+  fileprivate func absences(of target: Target, among selection: Selection) -> [String] {
     guard !selection.isEmpty else { return [target.absence] }
-    let found =
+    let found = Set(
       mappings.filter { selection.mappings.contains($0.id) }.map(\.transport)
-      + reservations.filter { selection.reservations.contains($0.id) }.map(\.transport)
+        + reservations.filter { selection.reservations.contains($0.id) }.map(\.transport)
+    )
     return target.transports.filter { !found.contains($0) }.map { target.absence(of: [$0]) }
   }
-}
 
-extension Plan {
-  /// The mappings, reservations and addresses that are released.
-  fileprivate var released: State {
-    let mappings = Set(next.mappings.map(\.id))
-    let reservations = Set(next.reservations.map(\.id))
-    let addresses = Set(next.addresses.map(\.ip))
-    var gone = before
-    gone.mappings.removeAll { mappings.contains($0.id) }
-    gone.reservations.removeAll { reservations.contains($0.id) }
-    gone.addresses.removeAll { addresses.contains($0.ip) }
-    return gone
-  }
-}
-
-extension State {
-  /// What a file declares, each thing with the line.
-  fileprivate var declared: [(String, Origin)] {
-    mappings.flatMap { record in
-      [record.mapping.origin, record.mapping.tookOver].compactMap { $0 }.map { ("\(record.mapping)", $0) }
-    } + reservations.compactMap { record in record.origin.map { ("\(record.reservation)", $0) } }
-      + addresses.filter { !$0.isImplicit }.compactMap { address in address.origin.map { (address.title, $0) }
+  /// What a file declares of a selection, each thing with the line.
+  fileprivate func declared(in selection: Selection) -> [(String, Origin)] {
+    let mappings = mappings.filter { selection.mappings.contains($0.id) }.flatMap { record in
+      [record.origin, record.mapping.tookOver].compactMap { $0 }.filter(\.isLine).map {
+        ("\(record.mapping)", $0)
       }
+    }
+    let reservations = reservations.filter { selection.reservations.contains($0.id) }.compactMap { record in
+      record.origin.map { ("\(record.reservation)", $0) }
+    }
+    let addresses = addresses.filter { selection.addresses.contains($0.ip) && !$0.isImplicit }.compactMap {
+      address in
+      address.origin.map { (address.title, $0) }
+    }
+    return mappings + reservations + addresses
   }
 }

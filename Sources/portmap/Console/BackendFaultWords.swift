@@ -1,8 +1,10 @@
 // What is wrong with a backend, in words, and what to do about it.
 
 extension BackendFault {
-  /// `172.16.42.2:80`, `172.16.42.2:80-90/udp`.
-  var subject: String { "\(address.bracketed)\(ports.map { ":\($0)\(transport.suffix)" } ?? "")" }
+  /// `172.16.42.2:80`, `172.16.42.2:80-90/udp`, `127.0.0.1:80 in web`.
+  var subject: String {
+    "\(address.bracketed)\(ports.map { ":\($0)\(transport.suffix)" } ?? "")\(into.map { " in \($0)" } ?? "")"
+  }
 
   var problem: String {
     switch reason {
@@ -31,8 +33,7 @@ extension BackendFault {
     case .neighboursAnsweredDirectly(let network):
       "clients of its own network \(network.networkDescription) get no answer"
     case .notAsked(let errno): "it cannot be asked: \(SystemError(call: "connect", errno: errno).reason)"
-    case .namespaceClosed(let errno):
-      "its network namespace cannot be entered: \(SystemError(call: "setns", errno: errno).reason)"
+    case .namespaceClosed(let error): error.reason
     case .sampled(let asked): "\(asked) of these \(ports?.count ?? 0) ports were asked"
     }
   }
@@ -62,10 +63,13 @@ extension BackendFault {
 
   /// Whether it is about the backend of a mapping that a selection names.
   func concerns(_ selection: Selection, in state: State) -> Bool {
-    state.mappings.contains { mapping in
-      selection.mappings.contains(mapping.id) && mapping.backendIP == address
-        && (ports.map { mapping.backendPorts.overlaps($0) && mapping.transport == transport } ?? true)
-    }
+    state.mappings.contains { selection.mappings.contains($0.id) && isAbout($0.mapping) }
+  }
+
+  private func isAbout(_ mapping: Mapping) -> Bool {
+    guard mapping.backendIP == address, mapping.into?.name == into else { return false }
+    guard let ports else { return true }
+    return mapping.transport == transport && mapping.backendPorts.overlaps(ports)
   }
 
   private static let silence = "no answer in \(PortProbe.milliseconds / 1000) seconds"

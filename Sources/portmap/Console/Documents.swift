@@ -9,14 +9,20 @@ struct MappingDocument: Encodable {
   let hostPort: UInt16
   let hostPortEnd: UInt16
   private(set) var id: String?
+  /// The network namespace that it leads into, as it was given; empty for portmap's own.
+  private(set) var into: String?
   private(set) var nat: Bool?
   private(set) var origin: String?
   private(set) var pid: Int32?
   let `protocol`: Transport
   private(set) var proxy: Bool?
+  /// Whether a background process holds the port.
+  private(set) var reserve: Bool?
   private(set) var status: String?
 
-  init(_ pair: PortPair) {
+  /// - Parameter into: The namespace that `proxy` leads into.
+  init(_ pair: PortPair, into: NamespaceName? = nil) {
+    self.into = into?.text
     backendIP = pair.backendIP
     backendPort = pair.backendPorts.first
     backendPortEnd = pair.backendPorts.last
@@ -28,11 +34,13 @@ struct MappingDocument: Encodable {
 
   init(_ record: MappingRecord, _ state: State) {
     self.init(record.mapping.pair)
+    into = record.mapping.into?.name.text ?? ""
     id = record.mapping.id
     nat = record.mapping.delivery.nat
     origin = record.mapping.origin?.name ?? ""
     pid = state.holder(record.holder)?.process.pid ?? 0
     proxy = record.mapping.delivery.proxy
+    reserve = !record.holder.isEmpty
     status = record.status.rawValue
   }
 }

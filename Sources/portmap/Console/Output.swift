@@ -41,8 +41,11 @@ enum Output {
   static func say(_ message: String) { writeError("portmap: \(message)\n") }
 
   /// Prints a failure; this is the one place where that is done.
-  static func report(_ failure: Failure) {
-    writeError("portmap: \(failure.message)\n" + (failure.hint.map { "hint: \($0)\n" } ?? ""))
+  static func report(_ failure: Failure) { report(failure.message, hint: failure.hint) }
+
+  /// Prints what a failure says.
+  static func report(_ message: String, hint: String?) {
+    writeError("portmap: \(message)\n" + (hint.map { "hint: \($0)\n" } ?? ""))
   }
 
   /// Writes text to stderr; where even that is impossible there is nobody left to tell.

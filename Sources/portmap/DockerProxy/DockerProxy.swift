@@ -51,7 +51,7 @@ enum DockerProxy {
     _ socket: Descriptor?,
     _ report: inout StartReport
   ) throws {
-    let ending = try ProxyEnding(EventLoop())
+    let ending = try ProxyEnding(EventLoop(), withParent: true)
     try DescriptorLimit.makeRoom(for: 1)
     let frontend = try options.open(handed: socket)
     let server = ProxyServer(loop: ending.loop)

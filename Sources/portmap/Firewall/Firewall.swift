@@ -99,6 +99,19 @@ struct Firewall {
     return SavedRules(text)
   }
 
+  /// Returns what `iptables -S` prints of a chain of others, for each family; nothing where there is no such chain.
+  func printed(_ table: Rule.Table, _ chain: String) -> [(family: IPAddress.Family, text: String)] {
+    let started = IPAddress.Family.allCases.filter(serves).map { family in
+      let name = family == .v4 ? "iptables" : "ip6tables"
+      let arguments = ["--wait", "-t", table.rawValue, "-S", chain]
+      return (family, Result { try runner.start(name, arguments, text: nil, input: lock) })
+    }
+    return started.compactMap { family, program in
+      guard let result = try? program.get().finish(), result.status == 0 else { return nil }
+      return (family, result.text)
+    }
+  }
+
   /// Returns the command for `restore` as a person could paste it.
   func shown(_ family: IPAddress.Family, _ text: String) -> String {
     ProgramRunner.shown(program(family, "restore"), Self.restoreOptions, text)

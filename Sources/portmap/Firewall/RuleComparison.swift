@@ -46,6 +46,9 @@ struct RuleComparison {
         let count = saved.count(of: entry)
         lines += Array(repeating: "-D \(entry.chain) \(entry.match)", count: max(0, count - 1))
         if count == 0 { lines.append("-I \(entry.chain) 1 \(entry.match)") }
+        if let drop = drop(before: entry) {
+          lines += ["-D \(entry.chain) \(entry.match)", "-I \(entry.chain) \(drop) \(entry.match)"]
+        }
       }
       lines += gone.map { "-F \($0.name)" } + gone.map { "-X \($0.name)" }
       if !lines.isEmpty { text += "*\(table.rawValue)\n" + lines.joined(separator: "\n") + "\nCOMMIT\n" }
@@ -57,10 +60,21 @@ struct RuleComparison {
     expected.keys.sorted { ($0.table.rawValue, $0.name) < ($1.table.rawValue, $1.name) }
   }
 
-  /// The jumps from others' chains that are not there exactly once.
+  /// The place of docker's drop where it stands before a jump to what lets traffic through; nil where it does not.
+  private func drop(before entry: Rule) -> Int? {
+    guard entry.table == .filter, entry.chain == "FORWARD", saved.count(of: entry) == 1,
+      let own = saved.position(of: entry), let drop = saved.dockerDrop, drop < own
+    else { return nil }
+    return drop
+  }
+
+  /// The jumps from others' chains that are not there exactly once, or are not in time.
   private var jumps: [RuleDifference] {
     entries.compactMap { entry in
       let count = saved.count(of: entry)
+      if drop(before: entry) != nil {
+        return RuleDifference(place: entry.place, kind: .jumpBehindDocker(to: entry.target))
+      }
       guard count != 1 else { return nil }
       return RuleDifference(
         place: entry.place,

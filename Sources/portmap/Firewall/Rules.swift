@@ -1,11 +1,13 @@
 /// Makes the rules that mappings, backends and bridges need, as values.
 extension ChainLayout {
   /// Returns what a mapping alone needs: its DNAT rule, and accept rules for what its proxy serves to the outside.
-  func rules(for mapping: Mapping) -> [Rule] {
+  ///
+  /// - Parameter conditions: Further matches of the DNAT rule, as iptables takes them.
+  func rules(for mapping: Mapping, conditions: [String] = []) -> [Rule] {
     let host = mapping.hostPorts
     var rules: [Rule] = []
     if mapping.delivery.nat {
-      rules.append(dnat(mapping, host: host, backend: mapping.backendPorts))
+      rules.append(dnat(mapping, host: host, backend: mapping.backendPorts, conditions))
       if mapping.delivery.masquerade { rules.append(masquerade(mapping, host: host)) }
     }
     if mapping.delivery.proxy {
@@ -14,7 +16,12 @@ extension ChainLayout {
     return rules
   }
 
-  private func dnat(_ mapping: Mapping, host: PortRange, backend: PortRange) -> Rule {
+  private func dnat(
+    _ mapping: Mapping,
+    host: PortRange,
+    backend: PortRange,
+    _ conditions: [String]
+  ) -> Rule {
     let family = mapping.backendIP.family
     let (place, position) = place(.dnat, family, mapping.transport, host)
     // Link-local clients cannot be answered through DNAT (their zone is lost): they are the proxy's.
@@ -22,8 +29,15 @@ extension ChainLayout {
     // A local client of the proxy knows all of the host's addresses (SCTP's INIT ACK names them) and sends heartbeats
     // to each: the backend would abort an association that it knows nothing of. So DNAT is for new ones alone.
     let beginning = mapping.transport == .sctp ? " --chunk-types any INIT" : ""
+    // A condition may be about the destination too, and iptables takes one of a kind: conntrack knows it as well.
+    let destination =
+      conditions.isEmpty
+      ? destination(mapping)
+      : mapping.hostIP.address.flatMap { $0.isUnspecified ? nil : "-m conntrack --ctorigdst \($0) " } ?? ""
+    let link = source.isEmpty || conditions.isEmpty ? source : "-m conntrack ! --ctorigsrc fe80::/10 "
     let match = [
-      "\(source)\(destination(mapping))\(ports(mapping.transport, host))\(beginning)", comment(mapping.id),
+      "\(link)\(destination)\(ports(mapping.transport, host))\(beginning)"
+        + (conditions.isEmpty ? "" : " \(SavedRules.text(conditions))"), comment(mapping.id),
       "-j DNAT --to-destination \(target(mapping, host: host, backend: backend))",
     ]
     return Rule(family, place.table, position, place.name, match.joined(separator: " "))
@@ -70,6 +84,7 @@ extension ChainLayout {
   func rules(for purpose: SharedPurpose, subnet: Subnet?) -> [Rule] {
     switch purpose {
     case .forwarding(let backend): forwarding(to: backend, from: subnet)
+    case .transit(let backend): [accept(to: backend, "transit")]
     case .replies(let backend): replies(from: backend)
     }
   }
@@ -78,18 +93,10 @@ extension ChainLayout {
   ///
   /// - Parameter subnet: The network that the backend is on; nil where it is behind a router.
   func forwarding(to backend: IPAddress, from subnet: Subnet?) -> [Rule] {
-    let accept = place(ofBackend: backend)
     let post = place(.post, backend.family)
     let neighbours = subnet?.networkDescription ?? host32(backend)
     return [
-      // It matches both directions, and the errors that routers send: the connection is one that the backend answers.
-      Rule(
-        backend.family,
-        accept.table,
-        .last,
-        accept.name,
-        "-m conntrack --ctreplsrc \(backend) \(comment("backend")) -j ACCEPT"
-      ),
+      accept(to: backend, "backend"),
       // A neighbour would get the backend's reply directly, from an address that it never wrote to.
       Rule(
         backend.family,
@@ -99,6 +106,14 @@ extension ChainLayout {
         "-s \(neighbours) -d \(host32(backend)) -m conntrack --ctstate DNAT \(comment("backend")) -j MASQUERADE"
       ),
     ]
+  }
+
+  /// Returns the rule that accepts connections to a backend. It matches both directions, and the errors that routers
+  /// send: the connection is one that the backend answers.
+  private func accept(to backend: IPAddress, _ subject: String) -> Rule {
+    let place = place(ofBackend: backend)
+    let match = "-m conntrack --ctreplsrc \(backend) \(comment(subject)) -j ACCEPT"
+    return Rule(backend.family, place.table, .last, place.name, match)
   }
 
   /// Returns what all mappings share whose proxy talks to a backend: its answers come in by INPUT.

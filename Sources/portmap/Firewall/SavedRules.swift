@@ -27,6 +27,15 @@ struct SavedRules: Equatable, Sendable {
     return rules(rule.table, rule.chain)?.count { $0 == words } ?? 0
   }
 
+  /// Returns the rules of a rule's chain that have its comment, as they are printed; the rule itself where there is none.
+  func rules(like rule: Rule, commented comment: String) -> [Rule] {
+    let found = (rules(rule.table, rule.chain) ?? []).filter { words in
+      words.firstIndex(of: "--comment").map { $0 + 1 < words.count && words[$0 + 1] == comment } ?? false
+    }
+    guard !found.isEmpty else { return [rule] }
+    return found.map { Rule(rule.family, rule.table, rule.position, rule.chain, Self.text($0)) }
+  }
+
   /// Splits a line at spaces, but not within double quotes, where a backslash takes the next character as it is.
   static func words(_ line: Substring) -> [String] {
     var words: [String] = []

@@ -15,12 +15,19 @@ enum HolderMessage: Equatable {
   case describe
   /// Asks for the network namespace that the process is in. Answered by `located`; the first version refuses.
   case locate
+  /// The network namespace to enter before anything else is done; its descriptor comes with the message. Answered by
+  /// `done`.
+  case enter(GuestNamespace)
+  /// Asks for the namespace that was entered. Answered by `entered`; a process that has entered none, and an older
+  /// version, refuses.
+  case askForEntered
 
   case done
   case sockets(remaining: UInt32)
   case described([Holding])
   /// The cookie of the network namespace (SO_NETNS_COOKIE).
   case located(cookie: UInt64)
+  case entered(GuestNamespace)
   /// The answer to a request that cannot be granted. The first version of portmap gives no reason.
   case refused(Refusal?)
   /// The answer to the first request where something could not be done at the start: the process ends with it.
@@ -56,6 +63,10 @@ enum HolderMessage: Equatable {
       for id in ids { writer.put(id: id) }
     case .describe: writer.put(UInt8(5))
     case .locate: writer.put(UInt8(6))
+    case .enter(let guest):
+      writer.put(UInt8(7))
+      writer.put(guest)
+    case .askForEntered: writer.put(UInt8(8))
     case .done: writer.put(UInt8(128))
     case .sockets(let remaining):
       writer.put(UInt8(129))
@@ -74,6 +85,9 @@ enum HolderMessage: Equatable {
     case .located(let cookie):
       writer.put(UInt8(134))
       writer.put(cookie)
+    case .entered(let guest):
+      writer.put(UInt8(135))
+      writer.put(guest)
     }
     return writer.bytes
   }
@@ -105,6 +119,10 @@ enum HolderMessage: Equatable {
       self = .release(ids: ids)
     case 5: self = .describe
     case 6: self = .locate
+    case 7:
+      guard let guest = reader.guest() else { return nil }
+      self = .enter(guest)
+    case 8: self = .askForEntered
     case 128: self = .done
     case 129:
       guard let remaining = reader.number(UInt32.self) else { return nil }
@@ -126,6 +144,9 @@ enum HolderMessage: Equatable {
     case 134:
       guard let cookie = reader.number(UInt64.self) else { return nil }
       self = .located(cookie: cookie)
+    case 135:
+      guard let guest = reader.guest() else { return nil }
+      self = .entered(guest)
     default: return nil
     }
     guard reader.isAtEnd else { return nil }
@@ -160,6 +181,14 @@ extension ByteWriter {
   fileprivate mutating func put(text: String) {
     for byte in text.utf8.prefix(longestText) { put(byte) }
   }
+
+  fileprivate mutating func put(_ guest: GuestNamespace) {
+    put(guest.identity.inode)
+    put(guest.identity.startTime ?? 0)
+    let name = guest.name.text.utf8
+    put(UInt16(name.count))
+    for byte in name { put(byte) }
+  }
 }
 
 extension ByteReader {
@@ -167,6 +196,22 @@ extension ByteReader {
     var bytes: [UInt8] = []
     while let byte = number(UInt8.self) { bytes.append(byte) }
     return String(decoding: bytes.prefix(longestText), as: UTF8.self)
+  }
+
+  fileprivate mutating func guest() -> GuestNamespace? {
+    guard let inode = number(UInt64.self), let startTime = number(UInt64.self),
+      let count = number(UInt16.self)
+    else { return nil }
+    var bytes: [UInt8] = []
+    while bytes.count < count {
+      guard let byte = number(UInt8.self) else { return nil }
+      bytes.append(byte)
+    }
+    guard let name = String(validating: bytes, as: UTF8.self).flatMap({ NamespaceName($0) }) else {
+      return nil
+    }
+    let identity = NamespaceIdentity(inode: inode, startTime: startTime == 0 ? nil : startTime)
+    return GuestNamespace(name: name, identity: identity)
   }
 }
 

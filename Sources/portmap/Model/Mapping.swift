@@ -1,8 +1,7 @@
 /// Ports of the host that lead to as many ports of a backend, and how.
 ///
 /// The planner, the state, the control protocol and the documents share this value, each with an encoding of its own.
-@dynamicMemberLookup
-struct Mapping: Equatable, Sendable {
+struct Mapping: PortMapping, Equatable, Sendable {
   let id: String
   /// What leads where.
   let pair: PortPair
@@ -14,8 +13,8 @@ struct Mapping: Equatable, Sendable {
   var origin: Origin?
   /// The line that declares the reservation whose port it took over.
   var tookOver: Origin?
-
-  subscript<Value>(dynamicMember path: KeyPath<PortPair, Value>) -> Value { pair[keyPath: path] }
+  /// The network namespace that its proxy connects from; nil for portmap's own.
+  var into: GuestNamespace?
 }
 
 /// How a mapping's packets get to the backend.
@@ -28,8 +27,18 @@ struct Delivery: Equatable, Sendable {
   let proxy: Bool
   /// Whether the source address of all its traffic is rewritten.
   var masquerade = false
+  /// Whether a neighbour of the backend gets its answers back through this host, for which its source address is
+  /// rewritten. Where it is not, such a neighbour is answered past this host, from an address that it never wrote to.
+  var hairpin = true
   /// The header that each forwarded TCP connection begins with.
   var proxyProtocol: ProxyProtocol?
+}
+
+extension Mapping {
+  /// The same ports, held for nothing but a proxy where there is one.
+  var withoutRules: Mapping {
+    Mapping(id: id, pair: pair, delivery: Delivery(rules: false, nat: false, proxy: delivery.proxy))
+  }
 }
 
 extension Mapping: CustomStringConvertible {

@@ -18,6 +18,22 @@ struct PortPair: Equatable, Sendable {
   }
 }
 
+/// What leads ports of the host to a backend, and is asked about them as they are.
+protocol PortMapping {
+  var pair: PortPair { get }
+}
+
+extension PortMapping {
+  var transport: Transport { pair.transport }
+  var hostIP: HostAddress { pair.hostIP }
+  var hostPorts: PortRange { pair.hostPorts }
+  var backendIP: IPAddress { pair.backendIP }
+  var backendPorts: PortRange { pair.backendPorts }
+  var frontend: String { pair.frontend }
+  var target: String { pair.target }
+  var flows: FlowFilter { pair.flows }
+}
+
 extension PortPair: CustomStringConvertible {
   /// The notation of `docker ps`: `8080->172.16.42.2:80/udp`.
   var description: String {

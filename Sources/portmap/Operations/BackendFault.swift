@@ -30,7 +30,7 @@ struct BackendFault: Equatable, Sendable {
     /// It could not be asked.
     case notAsked(errno: Int32)
     /// The network namespace could not be entered.
-    case namespaceClosed(errno: Int32)
+    case namespaceClosed(NamespaceError)
     /// Of a long range only some ports were asked.
     case sampled(asked: Int)
   }
@@ -43,6 +43,8 @@ struct BackendFault: Equatable, Sendable {
   let ports: PortRange?
   let transport: Transport
   let reason: Reason
+  /// The network namespace from inside of which it was asked; nil for portmap's own.
+  var into: NamespaceName?
   /// Whether it may be as somebody wants it: clients of other networks may not be meant to come this way.
   var isNote = false
 

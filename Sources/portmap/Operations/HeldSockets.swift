@@ -6,6 +6,8 @@ struct HeldSockets {
   var lent: [(socket: Descriptor, reservation: Reservation)] = []
   /// Whether sockets that others served are among them.
   var wereServed = false
+  /// The namespaces that new background processes enter.
+  var namespaces: [GuestNamespace: OpenedNamespace] = [:]
 }
 
 extension Workspace {
@@ -30,13 +32,13 @@ extension Workspace {
   }
 
   /// Whether a port is reserved, and held by a background process rather than by a command that runs.
-  func isForTaking(_ owner: PortLedger.Owner) -> Bool {
+  func isForTaking(_ owner: Holding) -> Bool {
     guard case .reservation(let reservation) = owner else { return false }
     return state.reservations.contains { $0.id == reservation.id && !$0.holder.isEmpty }
   }
 
   /// Fetches a port's socket from the process that holds it, which keeps its own until the plan stands.
-  private func takeOver(_ owner: PortLedger.Owner, _ port: UInt16) throws -> Descriptor {
+  private func takeOver(_ owner: Holding, _ port: UInt16) throws -> Descriptor {
     let (holder, index) =
       switch owner {
       case .mapping(let mapping):
@@ -49,6 +51,19 @@ extension Workspace {
       throw HolderError(id: holder ?? "", problem: .gone(with: "port \(port)"))
     }
     return sockets[index]
+  }
+}
+
+extension Workspace {
+  /// Copies of a holding's sockets, from the process that holds them.
+  func sockets(of holding: Holding) throws -> [Descriptor] {
+    let id =
+      state.mappings.first { $0.id == holding.id }?.holder
+      ?? state.reservations.first { $0.id == holding.id }?.holder ?? ""
+    guard let client = try HolderClient.connect(to: id, in: folder.descriptor) else {
+      throw HolderError(id: id, problem: .gone(with: "\(holding)"))
+    }
+    return try client.take(holding.id)
   }
 }
 

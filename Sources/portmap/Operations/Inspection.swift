@@ -26,10 +26,17 @@ struct Inspection {
     return found
   }
 
-  /// What is different in processes, links and switches that the state records.
+  /// What is different in processes, links and switches that the state records, and in the variant of iptables.
   func differencesOfRecords() throws -> [Difference] {
     try ProcessInspection(workspace).differencesOfRecords()
-      + LinkInspection(workspace).differencesOfRecords() + forwarding()
+      + LinkInspection(workspace).differencesOfRecords() + forwarding() + variant()
+  }
+
+  private func variant() -> [Difference] {
+    guard let recorded = state.firewallVariant, !state.chains.isEmpty,
+      let now = try? workspace.firewall().variant(), now != recorded
+    else { return [] }
+    return [.firewallVariant(recorded: recorded, now: now)]
   }
 
   private func forwarding() -> [Difference] {

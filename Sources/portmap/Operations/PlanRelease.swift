@@ -15,6 +15,7 @@ extension Plan {
     let gone = before.mappings.filter { selection.mappings.contains($0.id) }
     let reservations = before.reservations.filter { selection.reservations.contains($0.id) }
     releaseAddresses(selection.addresses)
+    next.dropUnusedAttachments()
     let bridges = everything ? releaseBridges() : []
     let shared = releaseShared()
     releaseRules(bridges.flatMap(\.rules) + shared.flatMap(\.rules) + gone.flatMap(\.rules))

@@ -16,7 +16,9 @@ struct ProbeInspection {
     let mappings = mappings(selection)
     guard !mappings.isEmpty else { return [] }
     var probe = try BackendProbe(say: say)
-    return try (probe.faults(of: mappings) + answeredDirectly(mappings)).map { .backend($0) }
+    let here = mappings.filter { $0.into == nil }
+    let faults = try probe.faults(of: here) + probe.faultsInside(of: mappings)
+    return try (faults + answeredDirectly(here)).map { .backend($0) }
   }
 
   /// The mappings that are meant and whole.

@@ -53,7 +53,7 @@ struct Reconciliation {
   private let declarations: [Declaration]
   private let origins: Set<String>
   private let resolve: (String) -> Result<IPAddress, any Error>
-  private var pool: Pool
+  private var pool: ReconciliationPool
 
   /// - Parameters:
   ///   - origins: The names of the files that the declarations are all of.
@@ -68,7 +68,7 @@ struct Reconciliation {
     self.declarations = declarations
     self.origins = origins
     self.resolve = resolve
-    pool = Pool(state, origins)
+    pool = ReconciliationPool(state, origins)
     var open: [OpenTask] = []
     for (index, declaration) in declarations.enumerated() {
       if case .address(let request) = declaration.demand { matchAddress(request, index, &open) }
@@ -87,6 +87,13 @@ struct Reconciliation {
     tasks = open.filter { !$0.isDone }.map(\.task).sorted { $0.index < $1.index }
     releaseTheRest()
     findWhatIsInTheWay()
+  }
+
+  /// Leaves out all tasks but some, and all that is released.
+  mutating func keepTasks(_ isKept: (Task) -> Bool) {
+    tasks = tasks.filter(isKept)
+    released = Selection()
+    kept = []
   }
 
   // MARK: addresses
@@ -183,7 +190,7 @@ struct Reconciliation {
     _ group: PortGroup,
     _ task: Task,
     _ origin: Origin
-  ) -> Pool.Item? {
+  ) -> ReconciliationPool.Item? {
     pool.items(member, ports).first { item in
       guard item.origin.name == origin.name else { return false }
       switch (item.kind, group.backendPorts) {
@@ -192,7 +199,8 @@ struct Reconciliation {
         guard mapping.backendPorts == backendPorts, let request = mapRequest(task),
           let delivery = try? request.delivery(from: member.hostIP, to: mapping.backendIP)
         else { return false }
-        return delivery == mapping.delivery && isBackend(mapping.backendIP, task, request, origin)
+        return delivery == mapping.delivery && request.into == mapping.into?.name
+          && isBackend(mapping.backendIP, task, request, origin)
       default: return false
       }
     }
@@ -212,7 +220,7 @@ struct Reconciliation {
     }
   }
 
-  private mutating func take(_ item: Pool.Item, _ origin: Origin, _ task: inout Task) {
+  private mutating func take(_ item: ReconciliationPool.Item, _ origin: Origin, _ task: inout Task) {
     pool.remove(item)
     unchanged[item.id] = origin
     guard case .mapping(let mapping) = item.kind, case .implicit = task.backend else { return }
@@ -283,193 +291,5 @@ extension Selection {
     case .mapping(let mapping): self.init(mappings: [mapping.id])
     case .reservation(let reservation): self.init(reservations: [reservation.id])
     }
-  }
-}
-
-/// A spec of a declaration: the same ports on some host addresses and for some transports.
-struct PortGroup {
-  struct Member: Hashable {
-    let hostIP: HostAddress
-    let transport: Transport
-  }
-
-  let choice: PortRequest.Choice
-  let width: Int
-  /// Nil for reservations.
-  let backendPorts: PortRange?
-  fileprivate(set) var members: [Member]
-  private let hosts: [HostAddress]
-  private let transports: [Transport]
-
-  fileprivate init(
-    _ choice: PortRequest.Choice,
-    _ width: Int,
-    to backendPorts: PortRange?,
-    _ hosts: [HostAddress],
-    _ transports: [Transport]
-  ) {
-    self.choice = choice
-    self.width = width
-    self.backendPorts = backendPorts
-    self.hosts = hosts
-    self.transports = transports
-    members = hosts.flatMap { host in transports.map { Member(hostIP: host, transport: $0) } }
-  }
-
-  var isFixed: Bool {
-    if case .exactly = choice { true } else { false }
-  }
-
-  /// The ports that it asks for by name.
-  fileprivate var fixedPorts: PortRange? {
-    if case .exactly(let ports) = choice { ports } else { nil }
-  }
-
-  /// Whether it may have these ports.
-  fileprivate func admits(_ ports: PortRange) -> Bool {
-    switch choice {
-    case .exactly(let wanted): ports == wanted
-    case .lowest(let range), .next(let range): ports.count == width && range.contains(ports)
-    }
-  }
-
-  /// What is to be asked for: all in one where nothing of it is there, since the number has to be the same.
-  fileprivate func needs(at ports: PortRange?) -> [Reconciliation.Need] {
-    guard !members.isEmpty else { return [] }
-    let choice = ports.map { PortRequest.Choice.exactly($0) } ?? choice
-    if members.count == hosts.count * transports.count {
-      let request = PortRequest(choice: choice, width: width, hosts: hosts, transports: transports)
-      return [Reconciliation.Need(request: request, backendPorts: backendPorts)]
-    }
-    return members.map { member in
-      let request = PortRequest(
-        choice: choice,
-        width: width,
-        hosts: [member.hostIP],
-        transports: [member.transport]
-      )
-      return Reconciliation.Need(request: request, backendPorts: backendPorts)
-    }
-  }
-}
-
-extension MapRequest {
-  fileprivate var groups: [PortGroup] {
-    specs.map {
-      PortGroup(choice(for: $0), $0.width, to: $0.backend, hosts(of: $0), $0.transports.transports)
-    }
-  }
-}
-
-extension AllocRequest {
-  fileprivate var groups: [PortGroup] {
-    specs.flatMap { spec in
-      let group = PortGroup(choice(for: spec), 1, to: nil, hosts(of: spec), spec.transports.transports)
-      return Array(repeating: group, count: count)
-    }
-  }
-}
-
-/// What earlier applies of the same files have made, as long as nobody wants it.
-private struct Pool {
-  struct Item {
-    enum Kind {
-      case mapping(Mapping)
-      case reservation
-      /// A port whose reservation a mapping by hand has taken over.
-      case takenOver
-    }
-
-    /// A reservation that was taken over has none of its own.
-    let id: String
-    let kind: Kind
-    let origin: Origin
-    let member: PortGroup.Member
-    let ports: PortRange
-
-    var selection: Selection {
-      switch kind {
-      case .mapping: Selection(mappings: [id])
-      case .reservation: Selection(reservations: [id])
-      case .takenOver: Selection()
-      }
-    }
-  }
-
-  private var items: [PortGroup.Member: [PortRange: [Item]]] = [:]
-  /// The same in the order of the state, from the first on that is left.
-  private var lines: [PortGroup.Member: (head: Int, items: [Item])] = [:]
-  private var removed: Set<String> = []
-
-  init(_ state: State, _ origins: Set<String>) {
-    for record in state.mappings where record.status == .active {
-      let member = PortGroup.Member(hostIP: record.hostIP, transport: record.transport)
-      if let origin = record.mapping.origin, origins.contains(origin.name) {
-        add(record.id, .mapping(record.mapping), origin, member, record.hostPorts)
-      } else if let origin = record.mapping.tookOver, origins.contains(origin.name) {
-        for port in record.hostPorts.ports {
-          guard let ports = PortRange(first: port, count: 1) else { continue }
-          add("\(record.id):\(port)", .takenOver, origin, member, ports)
-        }
-      }
-    }
-    for record in state.reservations {
-      guard let origin = record.origin, origins.contains(origin.name) else { continue }
-      let member = PortGroup.Member(hostIP: record.hostIP, transport: record.transport)
-      add(record.id, .reservation, origin, member, record.reservation.ports)
-    }
-  }
-
-  private mutating func add(
-    _ id: String,
-    _ kind: Item.Kind,
-    _ origin: Origin,
-    _ member: PortGroup.Member,
-    _ ports: PortRange
-  ) {
-    let item = Item(id: id, kind: kind, origin: origin, member: member, ports: ports)
-    items[member, default: [:]][ports, default: []].append(item)
-    lines[member, default: (0, [])].items.append(item)
-  }
-
-  /// What is left on exactly these ports.
-  func items(_ member: PortGroup.Member, _ ports: PortRange) -> [Item] { items[member]?[ports] ?? [] }
-
-  /// What is left on any of these ports.
-  func overlapping(_ member: PortGroup.Member, _ ports: PortRange) -> [Item] {
-    if let same = items[member]?[ports], !same.isEmpty { return same }
-    return (items[member] ?? [:]).filter { $0.key.overlaps(ports) }.flatMap(\.value)
-  }
-
-  /// The ports for a group: those that it names, or the first of earlier applies that it may have and that will do.
-  func candidate(for group: PortGroup, _ origin: Origin, where willDo: (PortRange) -> Bool) -> PortRange? {
-    if let ports = group.fixedPorts { return ports }
-    for member in group.members {
-      guard let line = lines[member] else { continue }
-      let item = line.items[line.head...].first {
-        !removed.contains($0.id) && $0.isMapping == (group.backendPorts != nil) && group.admits($0.ports)
-          && $0.origin.name == origin.name && willDo($0.ports)
-      }
-      if let item { return item.ports }
-    }
-    return nil
-  }
-
-  mutating func remove(_ item: Item) {
-    removed.insert(item.id)
-    items[item.member]?[item.ports]?.removeAll { $0.id == item.id }
-    while let line = lines[item.member], line.head < line.items.count,
-      removed.contains(line.items[line.head].id)
-    {
-      lines[item.member]?.head += 1
-    }
-  }
-
-  var left: [Item] { items.values.flatMap { $0.values.flatMap { $0 } } }
-}
-
-extension Pool.Item {
-  fileprivate var isMapping: Bool {
-    if case .mapping = kind { true } else { false }
   }
 }

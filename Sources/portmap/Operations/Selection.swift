@@ -28,7 +28,8 @@ extension State {
     targets.reduce(into: Selection()) { $0.formUnion(selection($1)) }
   }
 
-  private func selection(_ target: Target) -> Selection {
+  /// What a target means.
+  func selection(_ target: Target) -> Selection {
     var selection = Selection()
     switch target {
     case .ports(let spec):

@@ -9,11 +9,26 @@ struct Transaction {
   private let workspace: Workspace
   private let plan: Plan
   private let sockets: HeldSockets
+  private let failures: FailedRemovals
 
-  init(_ plan: Plan, _ workspace: Workspace, sockets: HeldSockets = HeldSockets()) {
+  /// What becomes of a removal that fails where the plan does nothing else.
+  enum FailedRemovals {
+    /// It is thrown, and keeps its record, so that the same command can be given again.
+    case thrown
+    /// It waits for a later command, as it does where the plan makes something too.
+    case waiting
+  }
+
+  init(
+    _ plan: Plan,
+    _ workspace: Workspace,
+    sockets: HeldSockets = HeldSockets(),
+    failures: FailedRemovals = .thrown
+  ) {
     self.plan = plan
     self.workspace = workspace
     self.sockets = sockets
+    self.failures = failures
   }
 
   /// Makes what the plan makes, calls `report` with the next state, and takes away what the plan takes away.
@@ -30,9 +45,9 @@ struct Transaction {
     }
     do {
       try make()
-      let holder = try launch()
-      try holder?.client.begin()
-      try commit(holder?.record)
+      let holders = try launch()
+      for holder in holders { try holder.client.begin() }
+      try commit(holders.map(\.record))
       try report(workspace.state)
     } catch {
       undo(undoing)
@@ -55,20 +70,22 @@ struct Transaction {
     try Teardown(workspace).deleteFlows(plan.making.flows)
   }
 
-  /// Starts the background process and hands it the sockets.
-  private func launch() throws -> (record: HolderRecord, client: HolderClient)? {
-    guard !plan.making.holdings.isEmpty else { return nil }
+  /// Starts the background processes and hands them the sockets.
+  private func launch() throws -> [(record: HolderRecord, client: HolderClient)] {
+    guard !plan.making.launches.isEmpty else { return [] }
     try Interruption.check()
     for (socket, reservation) in sockets.lent { try listenAgain(socket, reservation) }
     if sockets.wereServed { try silence() }
-    let id = plan.making.holder
-    let (process, client) = try HolderLauncher.launch(
-      id: id,
-      in: workspace.folder.descriptor,
-      say: { workspace.notify(.waiting($0)) }
-    )
-    try client.hold(plan.making.holdings.map { ($0, sockets.byHolding[$0.id] ?? []) })
-    return (HolderRecord(id: id, process: process), client)
+    return try plan.making.launches.map { launch in
+      let (process, client) = try HolderLauncher.launch(
+        id: launch.holder,
+        in: workspace.folder.descriptor,
+        say: { workspace.notify(.waiting($0)) }
+      )
+      if let namespace = launch.guest.flatMap({ sockets.namespaces[$0] }) { try client.enter(namespace) }
+      try client.hold(launch.holdings.map { ($0, sockets.byHolding[$0.id] ?? []) })
+      return (HolderRecord(id: launch.holder, process: process), client)
+    }
   }
 
   /// Nobody is answered any more on ports that were served and are not to be.
@@ -83,10 +100,11 @@ struct Transaction {
     throw AllocationError.inUse(port: "\(reservation)", transport: .tcp, number: reservation.port)
   }
 
-  private func commit(_ holder: HolderRecord?) throws {
+  private func commit(_ holders: [HolderRecord]) throws {
     try Interruption.check()
     var next = plan.next
-    if let holder { next.holders.append(holder) }
+    next.holders += holders
+    try workspace.adoptRules(of: plan.making.conditional, in: &next)
     next.intent = plan.removal.isEmpty ? nil : plan.removal
     next.rulesGeneration = workspace.state.rulesGeneration
     workspace.state = next
@@ -104,12 +122,11 @@ struct Transaction {
     }
   }
 
-  /// Takes away what the plan takes away. Where that is all that it does, what fails keeps its record, so that the same
-  /// command can be given again; otherwise what fails waits.
+  /// Takes away what the plan takes away. What fails waits, unless that is all that it does and a caller wants to know.
   private func finish() throws {
     guard !plan.removal.isEmpty else { return }
     workspace.state.intent = nil
-    if plan.making.isEmpty {
+    if plan.making.isEmpty, failures == .thrown {
       let result = Teardown(workspace).carryOut(plan.removal)
       if let failure = result.failures.first {
         workspace.state.restore(plan.before.breaking(plan.next))
@@ -126,6 +143,6 @@ struct Transaction {
 extension Making {
   /// Whether nothing is made.
   var isEmpty: Bool {
-    change.isEmpty && links.isEmpty && forwarding.isEmpty && flows.isEmpty && holdings.isEmpty
+    change.isEmpty && links.isEmpty && forwarding.isEmpty && flows.isEmpty && launches.isEmpty
   }
 }

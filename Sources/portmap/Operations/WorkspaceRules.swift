@@ -40,6 +40,23 @@ extension Workspace {
     try changeRules(commits: change.commits) { try firewall().install(change) }
   }
 
+  /// Records the rules of mappings that have conditions of others' making as iptables prints them: only it knows how it
+  /// writes them, and with which words rules are compared.
+  func adoptRules(of ids: Set<String>, in next: inout State) throws {
+    guard !ids.isEmpty else { return }
+    let firewall = try firewall()
+    var saved: [IPAddress.Family: SavedRules] = [:]
+    for index in next.mappings.indices where ids.contains(next.mappings[index].id) {
+      let record = next.mappings[index]
+      next.mappings[index].rules = try record.rules.flatMap { rule in
+        let family = rule.family
+        let known = try saved[family] ?? firewall.saved(family, needing: [rule.table])
+        saved[family] = known
+        return known.rules(like: rule, commented: layout.commentPrefix + record.id)
+      }
+    }
+  }
+
   /// Makes the rules of the families that differ agree with the state.
   func restoreRules(_ differences: [Difference]) throws {
     let firewall = try firewall()

@@ -2,9 +2,10 @@
 
 extension MappingRecord: TextCodable {
   /// `a1b2c3d4 udp * 8080 8080 172.16.42.2 80 80 c1b2c3d4 12 active nat proxy|RULE|RULE`: id, transport, host address,
-  /// ports and backend, the background process, the number of the call, the status, whatever else holds, and the rules.
-  /// What declares it is the last of the words: `from=3:/etc/portmap.conf`, and `over=` what declares the reservation
-  /// that it took over.
+  /// ports and backend, the background process (`-` for none), the number of the call, the status, whatever else holds, and
+  /// the rules. What declares it is among the last of the words: `from=3:/etc/portmap.conf`, and `over=` what declares the
+  /// reservation that it took over; behind these stand `nohairpin`, and `into=4026532201:web`, the network namespace that
+  /// its proxy has entered.
   init?(text: String) {
     let parts = Array(text.utf8).split(separator: UInt8(ascii: "|"), omittingEmptySubsequences: false)
     var words = WordReader(parts[0])
@@ -12,21 +13,29 @@ extension MappingRecord: TextCodable {
       let holder = words.text(), let serial = words.number(Int.self),
       let status = words.value(Status.init(rawValue:))
     else { return nil }
-    let delivery = Delivery(
+    var delivery = Delivery(
       rules: parts.count > 1,
       nat: words.take("nat"),
       proxy: words.take("proxy"),
       masquerade: words.take("masquerade"),
       proxyProtocol: words.value(ProxyProtocol.init(rawValue:))
     )
-    var mapping = Mapping(id: id, pair: pair, delivery: delivery)
-    mapping.scope = words.value(ProcessIdentity.init(text:))
-    mapping.origin = words.origin("from")
-    mapping.tookOver = words.origin("over")
+    let scope = words.value(ProcessIdentity.init(text:))
+    let (origin, tookOver) = (words.origin("from"), words.origin("over"))
+    delivery.hairpin = !words.take("nohairpin")
+    let mapping = Mapping(
+      id: id,
+      pair: pair,
+      delivery: delivery,
+      scope: scope,
+      origin: origin,
+      tookOver: tookOver,
+      into: words.labelled("into", GuestNamespace.init(text:))
+    )
     guard words.isAtEnd else { return nil }
     self.init(
       mapping: mapping,
-      holder: holder,
+      holder: holder == "-" ? "" : holder,
       serial: serial,
       status: status
     )
@@ -38,7 +47,8 @@ extension MappingRecord: TextCodable {
 
   var text: String {
     let delivery = mapping.delivery
-    var text = "\(mapping.id) \(mapping.pair.text) \(holder) \(serial) \(status.rawValue)"
+    let owner = holder.isEmpty ? "-" : holder
+    var text = "\(mapping.id) \(mapping.pair.text) \(owner) \(serial) \(status.rawValue)"
     if delivery.nat { text += " nat" }
     if delivery.proxy { text += " proxy" }
     if delivery.masquerade { text += " masquerade" }
@@ -46,6 +56,8 @@ extension MappingRecord: TextCodable {
     if let scope = mapping.scope { text += " \(scope.text)" }
     if let origin = mapping.origin { text += " from=\(origin.text)" }
     if let origin = mapping.tookOver { text += " over=\(origin.text)" }
+    if !delivery.hairpin { text += " nohairpin" }
+    if let guest = mapping.into { text += " into=\(guest.text)" }
     for rule in rules { text += "|\(rule.text)" }
     return text
   }
@@ -140,10 +152,13 @@ extension ProcessIdentity: TextCodable {
 
 extension WordReader {
   /// Reads `KEY=LINE:NAME` if that is the next word.
-  fileprivate mutating func origin(_ key: String) -> Origin? {
+  fileprivate mutating func origin(_ key: String) -> Origin? { labelled(key, Origin.init(text:)) }
+
+  /// Reads `KEY=…` if that is the next word, and it means a value.
+  fileprivate mutating func labelled<Value>(_ key: String, _ meaning: (String) -> Value?) -> Value? {
     value { word in
       guard word.hasPrefix("\(key)=") else { return nil }
-      return Origin(text: String(word.dropFirst(key.count + 1)))
+      return meaning(String(word.dropFirst(key.count + 1)))
     }
   }
 }

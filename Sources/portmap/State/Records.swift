@@ -1,6 +1,5 @@
 /// A mapping as the state has it: with the background process that holds its sockets and the rules that were made.
-@dynamicMemberLookup
-struct MappingRecord: Equatable, Sendable {
+struct MappingRecord: PortMapping, Equatable, Sendable {
   enum Status: String, Sendable {
     case active
     /// Its removal failed half-way: unmapping it again, or `repair`, finishes it.
@@ -8,7 +7,7 @@ struct MappingRecord: Equatable, Sendable {
   }
 
   var mapping: Mapping
-  /// The id of the background process that holds its sockets.
+  /// The id of the background process that holds its sockets; empty where none does, for it has rules alone.
   var holder: String
   /// The rules that are its own, as they were installed.
   var rules: [Rule] = []
@@ -16,24 +15,36 @@ struct MappingRecord: Equatable, Sendable {
   var serial = 0
   var status = Status.active
 
-  subscript<Value>(dynamicMember path: KeyPath<Mapping, Value>) -> Value { mapping[keyPath: path] }
+  var id: String { mapping.id }
+  var pair: PortPair { mapping.pair }
+  var delivery: Delivery { mapping.delivery }
+  var scope: ProcessIdentity? { mapping.scope }
+  var origin: Origin? { mapping.origin }
 
   /// What the mapping needs shared rules for.
   var sharedPurposes: [SharedPurpose] {
     guard !rules.isEmpty else { return [] }
-    return (mapping.delivery.nat ? [.forwarding(to: mapping.backendIP)] : [])
+    let backend = mapping.backendIP
+    return
+      (mapping.delivery.nat
+      ? [mapping.delivery.hairpin ? .forwarding(to: backend) : .transit(to: backend)] : [])
       + (mapping.delivery.proxy ? [.replies(from: mapping.backendIP)] : [])
   }
 }
 
 /// A reservation as the state has it.
-@dynamicMemberLookup
 struct ReservationRecord: Equatable, Sendable {
   var reservation: Reservation
   /// The id of the background process that holds its socket; empty where the command of its scope holds it itself.
   var holder: String
 
-  subscript<Value>(dynamicMember path: KeyPath<Reservation, Value>) -> Value { reservation[keyPath: path] }
+  var id: String { reservation.id }
+  var transport: Transport { reservation.transport }
+  var hostIP: HostAddress { reservation.hostIP }
+  var port: UInt16 { reservation.port }
+  var isLent: Bool { reservation.isLent }
+  var scope: ProcessIdentity? { reservation.scope }
+  var origin: Origin? { reservation.origin }
 }
 
 /// A bridge that addresses were given out on.

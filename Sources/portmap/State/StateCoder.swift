@@ -2,10 +2,11 @@ import Foundation
 
 /// Turns states into JSON and back.
 ///
-/// Most commands write one state twice, with an intent and without, and there may be thousands of mappings in it. So
-/// the text of the last state is kept but for its intent, which stands before all the rest: of two keys of one name, by
-/// hand perhaps, JSONDecoder takes the first.
+/// Most commands write one state twice, with an intent and without, before rules change and after, and there may be
+/// thousands of mappings in it. So what changes between the two, the head, stands before all the rest, whose text is
+/// kept: of two keys of one name, by hand perhaps, JSONDecoder takes the first.
 struct StateCoder {
+  /// The last state but for its head, and its text behind the head.
   private var known: (state: State, text: Data)?
 
   /// Reads the text of a state file.
@@ -28,7 +29,9 @@ struct StateCoder {
       guard state.tag.map(StateFolder.isTag) ?? true else {
         throw StateError(path: path, problem: "it is damaged: tag: \"\(state.tag ?? "")\" is none")
       }
-      if state.intent == nil, data.first == UInt8(ascii: "{") { known = (state, data) }
+      if let head = try? Self.head(of: state), data.starts(with: head) {
+        known = (state.withoutHead, data.dropFirst(head.count))
+      }
       return state
     } catch let error as StateError {
       throw error
@@ -41,20 +44,30 @@ struct StateCoder {
   }
 
   mutating func encode(_ state: State) throws -> Data {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    let text = try textWithoutIntent(state, encoder)
-    guard let intent = state.intent else { return text }
-    return Data("{\"intent\":".utf8) + (try encoder.encode(intent)) + Data(",".utf8) + text.dropFirst()
+    try Self.head(of: state) + textWithoutHead(state.withoutHead)
   }
 
-  private mutating func textWithoutIntent(_ state: State, _ encoder: JSONEncoder) throws -> Data {
-    var rest = state
-    rest.intent = nil
-    if let known, known.state == rest { return known.text }
-    let text = try encoder.encode(rest)
-    known = (rest, text)
+  /// The opening brace and the keys that stand first, each with its comma.
+  private static func head(of state: State) throws -> Data {
+    var head = Data("{".utf8)
+    if let intent = state.intent {
+      head += Data("\"intent\":".utf8) + (try encoder.encode(intent)) + Data(",".utf8)
+    }
+    if let generation = state.rulesGeneration { head += Data("\"rulesGeneration\":\(generation),".utf8) }
+    return head
+  }
+
+  private mutating func textWithoutHead(_ state: State) throws -> Data {
+    if let known, known.state == state { return known.text }
+    let text = try Self.encoder.encode(state).dropFirst()
+    known = (state, text)
     return text
+  }
+
+  private static var encoder: JSONEncoder {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    return encoder
   }
 
   private static func words(_ error: any Error) -> String {
@@ -68,5 +81,15 @@ struct StateCoder {
       return place.isEmpty ? context.debugDescription : "\(place): \(context.debugDescription)"
     @unknown default: return "\(error)"
     }
+  }
+}
+
+extension State {
+  /// The state without what stands at the head of its text.
+  fileprivate var withoutHead: State {
+    var rest = self
+    rest.intent = nil
+    rest.rulesGeneration = nil
+    return rest
   }
 }

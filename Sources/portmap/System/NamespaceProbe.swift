@@ -72,7 +72,12 @@ enum NamespaceProbe {
   /// Enters the namespace and answers until nobody asks any more; returns the exit status.
   static func stage() -> Int32 {
     let socket = Descriptor(owning: channel)
-    let refusal = clinux_enter_network(namespace) == 0 ? nil : errno
+    var refusal: Int32?
+    do throws(SystemError) {
+      _ = try OpenedNamespace.enter(Descriptor(owning: namespace))
+    } catch {
+      refusal = error.errno
+    }
     do {
       while true {
         let message = try UnixSocket.receive(from: socket, by: .never).bytes

@@ -19,3 +19,22 @@ enum Programs {
     }
   }
 }
+
+extension Programs {
+  /// The folders of a program's file and of the links that lead to it: changes there can make it another one.
+  static func foldersOnTheWay(to name: String, _ environment: [String: String]) -> [String] {
+    guard var path = find(name, environment) else { return [] }
+    var folders: [String] = []
+    // No more links than the kernel follows.
+    for _ in 0..<40 {
+      let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+      folders.append(folder.isEmpty ? "/" : folder)
+      var target = [CChar](repeating: 0, count: Int(PATH_MAX))
+      let length = readlink(path, &target, target.count - 1)
+      guard length > 0 else { break }
+      let link = String(decoding: target[..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+      path = link.hasPrefix("/") ? link : "\(folder)/\(link)"
+    }
+    return folders
+  }
+}

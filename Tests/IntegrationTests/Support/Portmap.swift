@@ -103,6 +103,7 @@ struct MappingRecord: Decodable, Equatable {
   let hostPort: Int
   let hostPortEnd: Int
   let id: String
+  let into: String
   let nat: Bool
   let origin: String
   let pid: pid_t?

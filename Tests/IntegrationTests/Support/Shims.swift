@@ -19,6 +19,17 @@ extension Topology {
     return portmap(path: "\(folder):\(Tools.searchPath)")
   }
 
+  /// The program under test where `iptables` is iptables-legacy.
+  func legacyPortmap() throws -> Portmap {
+    var shims: [String: String] = [:]
+    for family in ["iptables", "ip6tables"] {
+      for suffix in ["", "-save", "-restore"] {
+        shims[family + suffix] = "exec \(family)-legacy\(suffix) \"$@\""
+      }
+    }
+    return try portmap(with: shims)
+  }
+
   /// The program under test where only these programs can be found.
   func portmap(withOnly tools: [String]) throws -> Portmap {
     let folder = self.folder + "/tools-\(UUID().uuidString.prefix(8))"

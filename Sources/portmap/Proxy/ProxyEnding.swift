@@ -1,17 +1,17 @@
 import CLinux
 import Glibc
 
-/// What ends a proxy that another process has started: INT, TERM, and the end of that process.
+/// What ends a proxy in the foreground: INT, TERM, and the end of the process that started it where that is asked for.
 final class ProxyEnding: EventHandler {
   let loop: EventLoop
   private let signals: Descriptor
   private let parent: Descriptor?
 
-  init(_ loop: EventLoop) throws(SystemError) {
+  init(_ loop: EventLoop, withParent: Bool) throws(SystemError) {
     self.loop = loop
     // Blocked from here on, so that a signal ends the loop instead of the process.
     signals = try Descriptor("signalfd") { clinux_termination_descriptor() }
-    parent = try Self.watchParent()
+    parent = withParent ? try Self.watchParent() : nil
     for descriptor in [signals, parent].compactMap(\.self) {
       _ = try loop.add(descriptor, events: Readiness.input, handler: self)
     }
