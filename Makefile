@@ -97,7 +97,7 @@ demo: build
 ZSH_FOLDER = $(if $(filter /usr/local,$(PREFIX)),site-functions,vendor-completions)
 
 # Side by side with what people use: `make bench` takes under two minutes, `make bench FULL=1` some ten. SECTIONS picks
-# some of: commands memory plugin rules proxies watch. Results go to .build/bench.
+# some of: commands memory plugin rules proxies loopback watch. Results go to .build/bench.
 BENCH = .build/bench
 PEERS = haproxy:haproxy socat:socat nginx:nginx-light pasta:passt
 .PHONY: bench

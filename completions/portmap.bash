@@ -107,8 +107,8 @@ _portmap() {
                     proxy) words+=" --into --proxy-protocol --udp-timeout" ;;
                     apply) words+=" --watch --origin --dry-run -n" ;;
                     repair) words+=" --dry-run -n" ;;
+                    list) words+=" --stats" ;;
                     check) words+=" --probe" ;;
-                    list) ;;
                     *) return ;;
                 esac
             elif [[ $command == "" ]]; then

@@ -141,6 +141,8 @@ complete -c portmap -n '__portmap_using apply' -F
 complete -c portmap -n '__portmap_using apply' -l watch -d 'stay, and keep it so'
 complete -c portmap -n '__portmap_using apply' -l origin -x -d 'what standard input is called'
 
+complete -c portmap -n '__portmap_using list' -l stats -d 'what has gone through each mapping'
+
 complete -c portmap -n '__portmap_using proxy' -l udp-timeout -x -d 'after which time an idle udp client is forgotten'
 
 complete -c portmap -n __portmap_passes -a '(__portmap_pass)'

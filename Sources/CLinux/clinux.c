@@ -334,6 +334,10 @@ int clinux_forward_signals(int fd) {
   return 0;
 }
 
+const void *clinux_find(const void *bytes, size_t count, const void *wanted, size_t wanted_count) {
+  return memmem(bytes, count, wanted, wanted_count);
+}
+
 int clinux_wait(pid_t pid, int *status) {
   pid_t result;
   do result = waitpid(pid, status, 0);

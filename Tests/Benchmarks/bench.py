@@ -8,6 +8,7 @@ import commands
 import footprint
 import lab
 import lookup
+import loopback
 import plugin
 import proxies
 import report
@@ -19,6 +20,7 @@ SECTIONS = {
     "plugin": plugin.run,
     "rules": lookup.run,
     "proxies": proxies.run,
+    "loopback": loopback.run,
     "watch": watching.run,
 }
 
@@ -42,7 +44,7 @@ def main():
         settings.docker_proxy = None
     settings.seconds = 2 if settings.full else 0.25
     settings.rounds = 5 if settings.full else 3
-    for name in ("PORTMAP_TO", "PORTMAP_RANGE", "PORTMAP_BRIDGE", "PORTMAP_STATE_DIR"):
+    for name in ("PORTMAP_TO", "PORTMAP_RANGE", "PORTMAP_BRIDGE", "PORTMAP_STATE_DIR", "PORTMAP_CONNECT"):
         os.environ.pop(name, None)
 
     lab.prepare()

@@ -9,7 +9,8 @@ struct Injection {
     "setsockopt", "shutdown", "sendto", "sendmsg", "sendmmsg", "recvmsg", "clone", "clone3", "fork", "vfork",
     "execve", "wait4", "waitid", "poll", "ppoll", "kill", "pidfd_send_signal", "dup2", "close", "prctl",
     "capset",
-    "setgroups", "setresuid", "setresgid", "setsid", "epoll_ctl", "exit_group",
+    "setgroups", "setresuid", "setresgid", "setsid", "epoll_ctl", "exit_group", "bpf", "fsopen", "fsconfig",
+    "fsmount",
   ]
 
   private static let log = "\(Machine.folder)/strace"

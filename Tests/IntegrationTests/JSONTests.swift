@@ -36,7 +36,8 @@ import Testing
   ]
   private static let mapping = Form.object(
     pair.merging([
-      "id": .text, "nat": .flag, "origin": .text, "pid": .number, "proxy": .flag, "status": .text,
+      "connect": .flag, "id": .text, "nat": .flag, "origin": .text, "pid": .number, "proxy": .flag,
+      "status": .text,
     ]) { $1 }
   )
   private static let reservation = Form.object([

@@ -51,17 +51,18 @@ import Testing
     Way("the guest itself", \.web, Address.host6, [Address.bridge6]),
   ]
 
-  @Test(arguments: [false, true])
-  func everyWay(bridgeNetfilter: Bool) throws {
+  @Test(arguments: [false, true], [true, false])
+  func everyWay(bridgeNetfilter: Bool, connects: Bool) throws {
     try withTopology { topology in
+      let portmap = connects ? topology.portmap : topology.portmap.withoutConnecting
       try topology.setBridgeNetfilter(bridgeNetfilter)
       // Whoever plugs in a guest has to do this where bridged packets pass through iptables.
       if bridgeNetfilter {
         try topology.host.ip("link", "set", "web", "type", "bridge_slave", "hairpin", "on")
       }
       for address in [Address.web, Address.web6] { try topology.web.serveBoth(address, "80", name: "web") }
-      try topology.portmap("map", "8080:80/tcp+udp", "--to", Address.web)
-      try topology.portmap("map", "8086:80/tcp+udp", "--to", Address.web6)
+      try portmap("map", "8080:80/tcp+udp", "--to", Address.web)
+      try portmap("map", "8086:80/tcp+udp", "--to", Address.web6)
       for transport in Transport.allCases {
         for way in Self.ways {
           try expect(way, transport, 8080, way.sources, topology)

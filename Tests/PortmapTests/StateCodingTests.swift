@@ -63,8 +63,10 @@ import Testing
       holdings: [HoldingReference(holder: "c0000001", id: "a0000001")],
       links: ["portmap0"],
       flows: [FlowFilter(transport: .udp, hostIP: .one(ip), first: 1, last: 65535)],
-      restored: [HoldingReference(holder: "c0000001", id: "b0000001")]
+      restored: [HoldingReference(holder: "c0000001", id: "b0000001")],
+      connections: [ConnectPorts(.anyV4, try #require(PortRange(first: 8000, last: 8010)))]
     )
+    state.mappings[0].mapping.delivery.connect = true
     state.waiting = [Removal(holders: ["c0000002"]), Removal(links: ["pm-a0000009"])]
     state.rulesGeneration = 4711
     state.tag = "3fa9c1"

@@ -86,7 +86,17 @@ extension Command {
     let socket = try Socket(transport, ipv6: endpoint.isIPv6)
     socket.setTimeout(options.timeout)
     if let address = options["bind"] { try socket.bind(to: address) }
+    if let device = options["device"] {
+      try check(
+        setsockopt(socket.descriptor, SOL_SOCKET, SO_BINDTODEVICE, device, socklen_t(device.utf8.count)),
+        "setsockopt"
+      )
+    }
     try socket.connect(to: endpoint)
+    if options.has("peer") {
+      let peer = Endpoint { getpeername(socket.descriptor, $0, $1) }
+      say("\(peer.address) \(peer.port)")
+    }
     return socket
   }
 

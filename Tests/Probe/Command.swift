@@ -42,6 +42,7 @@ enum Command {
   static let usage = """
     usage: probe serve tcp|udp ADDR PORT[-END] [--name NAME] [--mode line|echo|sink|farewell|reset|picky|mute]
            probe ask tcp|udp ADDR PORT [--payload TEXT | --size N] [--read-first [--abort]] [--bind ADDR[/PORT]]
+                 [--device NAME] [--peer]
            probe crowd ADDR PORT --count N
            probe flood ADDR PORT [--until NAME] [--interval MILLISECONDS] [--bind ADDR[/PORT]]
            probe scatter ADDR PORT[-END] --count N --from ADDR
@@ -49,6 +50,8 @@ enum Command {
            probe spray ADDR PORT[-END] [--bind ADDR[/PORT]]
            probe bind tcp|udp ADDR PORT [--reuse] [--v6only]
            probe cookie
+           probe entries [--namespace COOKIE]
+           probe entry PORT [--owner TAG]
            probe confine PROGRAM [--tell]
            probe activate tcp/ADDR/PORT|udp/ADDR/PORT... -- CMD ARG...
     all: [--timeout SECONDS] for an answer, [--lifetime SECONDS] for the whole
@@ -68,6 +71,8 @@ enum Command {
       case "scatter": try scatter(options)
       case "connects": try connects(options)
       case "bind": try tryBinding(options)
+      case "entries": try entries(options)
+      case "entry": try entry(options)
       case "cookie": say("\(clinux_netns_cookie())")
       case "confine": try confine(options)
       case "activate": try activate(options)

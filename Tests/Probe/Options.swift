@@ -5,7 +5,7 @@ struct Options {
   /// The program to start, and its arguments.
   private(set) var command: [String] = []
 
-  private static let flags: Set = ["reuse", "v6only", "read-first", "abort", "tell"]
+  private static let flags: Set = ["reuse", "v6only", "read-first", "abort", "peer", "tell"]
 
   init(_ arguments: [String]) {
     var rest = arguments[...]

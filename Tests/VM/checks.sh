@@ -240,6 +240,58 @@ check_sctp() { # PROTO
   status "sctp: not lent" 2 portmap alloc --lend 8094/sctp
 }
 
+# Whether a connection to loopback is led as it connects: the background process cannot answer meanwhile.
+is_led() { # WHAT PORT
+  local pid
+  pid=$(pidof portmap)
+  # shellcheck disable=SC2086
+  kill -STOP $pid
+  asks "connect: $1" "web 172.16.42.1 80 hello" host tcp 127.0.0.1 "$2" -t 5
+  # shellcheck disable=SC2086
+  kill -CONT $pid
+}
+
+# The program on connect(2), on a host where nobody has mounted the cgroups.
+check_connect() { # PROTO
+  local programs
+  if [ "$1" != tcp ]; then return; fi
+  is "connect: nothing is attached before" "" "$(try hook list)"
+  status "connect: map" 0 portmap map 8087:80 --to web
+  like "connect: list tells it" "*nat, connect, proxy*" "$(try portmap list 8087)"
+  programs=$(try hook list)
+  like "connect: a program a family" "portmap4_r[0-9] portmap6_r[0-9]" "$programs"
+  is_led "127.0.0.1 without the proxy" 8087
+  asks "connect: ::ffff:127.0.0.1" "web 172.16.42.1 80 hello" host tcp ::ffff:127.0.0.1 8087
+  asks "connect: a client bound to 127.0.0.1 by the proxy" "web 172.16.42.1 80 hello" \
+    host tcp 127.0.0.1 8087 -b 127.0.0.1
+  # Another program beside it.
+  status "connect: somebody else's program beside it" 0 hook attach other
+  is_led "beside somebody else's program" 8087
+  status "connect: its end" 0 hook detach other
+  # An earlier revision, which leads nothing.
+  status "connect: an earlier revision in its place" 0 hook replace portmap4_r0
+  status "connect: the next command puts its own there" 0 portmap map 8088:80 --to web
+  is "connect: the programs are the present ones" "$programs" "$(try hook list)"
+  is_led "after the upgrade" 8087
+  # Somebody takes it away.
+  status "connect: detached by somebody" 0 hook detach portmap
+  status "connect: check finds it" 1 portmap check
+  like "connect: check names the ports" "8087, 8088: the program *" "$(cat /tmp/output)"
+  status "connect: repair" 0 portmap repair
+  is_led "after repair" 8088
+  is "connect: check agrees" "" "$(try portmap check)"
+  status "connect: unmap" 0 portmap unmap 8087 8088
+  is "connect: the last one takes the programs away" "" "$(try hook list)"
+  # A program that wants to be alone.
+  status "connect: a program that allows no other" 0 hook attach alone exclusive
+  status "connect: map beside it" 0 portmap map -v 8087:80 --to web
+  like "connect: the reason is told" "*the proxy serves loopback: the root cgroup has a program*" "$(cat /tmp/errors)"
+  asks "connect: the proxy serves" "web 172.16.42.1 80 hello" host tcp 127.0.0.1 8087
+  is "connect: check agrees without" "" "$(try portmap check)"
+  status "connect: unmap without" 0 portmap unmap 8087
+  status "connect: the other program is still there" 0 hook detach alone
+}
+
 check_unmap() { # PROTO
   is "$1 check: no difference" "" "$(try portmap check)"
   is "$1 map: one process a call" 2 "$(processes portmap | wc -l)"
@@ -289,6 +341,7 @@ check_all() {
       check_without_rules $proto
       check_docker_proxy $proto
       check_sctp $proto
+      check_connect $proto
     fi
     check_unmap $proto
     is "$proto: rules and links are those of the bridge" "$with_bridge" "$(snapshot)"

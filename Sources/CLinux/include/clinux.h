@@ -28,6 +28,8 @@
 // Uses names of <sys/socket.h>.
 #include <linux/sctp.h>
 
+#include "clinux_bpf.h"
+
 /// struct mmsghdr of <sys/socket.h>, which only _GNU_SOURCE shows: same layout, so arrays can be handed over.
 struct clinux_mmsghdr {
   struct msghdr msg_hdr;
@@ -138,6 +140,9 @@ int clinux_catch_signals(void);
 int clinux_caught_signal(void);
 /// One of those signals that has arrived since the last call, 0 when none has.
 int clinux_fresh_signal(void);
+
+/// The first place of some bytes among others, null where they are not there (memmem(3)).
+const void *clinux_find(const void *bytes, size_t count, const void *wanted, size_t wanted_count);
 
 /// The variables of this process as they are in memory, byte for byte, with a null pointer at the end.
 char **clinux_environment(void);

@@ -205,10 +205,15 @@ enum CommandTable {
     ),
     CommandDefinition(
       name: "list",
-      synopsis: ["list [TARGET...]"],
+      synopsis: ["list [--stats] [TARGET...]"],
       summary: "show mappings, reservations and addresses",
       details: [target],
-      options: [],
+      options: [
+        OptionDefinition(
+          name: "--stats",
+          help: "what has gone through each mapping: connections, bytes, failures"
+        )
+      ],
       example: ("portmap list 8080", "shows the mapping of port 8080"),
       statuses: [done, (.failed, "failed"), usage, notPermitted, nowhere],
       run: ListCommand.run

@@ -133,7 +133,8 @@ struct Attaching {
     let facts = HostFacts(
       layout: workspace.layout,
       interfaces: try Interfaces.current(),
-      firewall: wanted.needsRules ? try workspace.firewallFacts() : nil
+      firewall: wanted.needsRules ? try workspace.firewallFacts() : nil,
+      connects: workspace.leadsConnections(of: wanted.mappings)
     )
     var plan = try Plan.making(wanted, releasing: going, in: workspace.state, on: facts)
     plan.next.attachments.removeAll { $0.origin == attachment.origin }

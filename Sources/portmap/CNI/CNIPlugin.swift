@@ -17,7 +17,9 @@ struct CNIPlugin {
       statePath: StatePath(option: nil, environment),
       runner: ProgramRunner(environment: environment),
       isDryRun: false,
-      notify: notify
+      notify: notify,
+      connects: environment["PORTMAP_CONNECT"] != "0",
+      explain: { _ in }
     )
   }
 

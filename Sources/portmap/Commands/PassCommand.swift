@@ -60,7 +60,9 @@ private struct Pass {
           notes.problems.append(PassProblem(message: notice.description, hint: nil))
         default: Output.say(notice.description)
         }
-      }
+      },
+      connects: context.setting.connects,
+      explain: context.setting.explain
     )
   }
 

@@ -23,7 +23,9 @@ struct Context {
       statePath: StatePath(option: folder, environment),
       runner: runner,
       isDryRun: arguments.has("--dry-run"),
-      notify: { Output.say($0.description) }
+      notify: { Output.say($0.description) },
+      connects: environment["PORTMAP_CONNECT"] != "0",
+      explain: { if verbose { Output.say($0.description) } }
     )
   }
 

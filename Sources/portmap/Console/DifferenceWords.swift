@@ -29,6 +29,9 @@ extension Difference: CustomStringConvertible {
     case .firewallVariant: "iptables"
     case .rules(let difference): difference.subject
     case .nativeChain(let drop): drop.subject
+    case .connectProgramLost(let mappings): Self.list(mappings.map(\.target))
+    case .connectionsLost(let mapping): mapping.target
+    case .connectionsUnknown(let ports): Self.list(ports)
     case .hairpinOff(let backend, _): "\(backend)"
     case .backend(let fault): fault.subject
     }
@@ -68,6 +71,9 @@ extension Difference: CustomStringConvertible {
     case .firewallVariant(let recorded, let now): "it is (\(now)), but the rules were made with (\(recorded))"
     case .rules(let difference): difference.problem
     case .nativeChain(let drop): drop.problem
+    case .connectProgramLost: "the program that leads loopback connections to backends is not attached"
+    case .connectionsLost: "connections to loopback are not led to its backend as they connect"
+    case .connectionsUnknown: "connections are led away as they connect, though nothing is mapped there"
     case .foreignRule(let rule): rule.problem
     case .hairpinOff(_, let port):
       "it cannot reach its own mapped ports: \(port) has no hairpin mode"
@@ -76,7 +82,7 @@ extension Difference: CustomStringConvertible {
     }
   }
 
-  private static func list(_ holdings: [Holding]) -> String {
+  private static func list(_ holdings: [some CustomStringConvertible]) -> String {
     let names = holdings.prefix(5).map(\.description)
     let rest = holdings.count - names.count
     return names.joined(separator: ", ") + (rest > 0 ? " and \(rest) more" : "")
@@ -109,6 +115,10 @@ extension Difference {
     case .hairpinOff(let backend, _):
       return state.mappings.contains { selection.mappings.contains($0.id) && $0.backendIP == backend }
     case .backend(let fault): return fault.concerns(selection, in: state)
+    case .connectionsLost(let mapping): return selection.mappings.contains(mapping.id)
+    case .connectProgramLost(let mappings):
+      return mappings.contains { selection.mappings.contains($0.id) }
+    case .connectionsUnknown: return false
     case .commandDied, .firewallVariant, .rules, .nativeChain: return !selection.mappings.isEmpty
     case .removalWaits, .heldInExcess, .processUnknown, .linkUnknown, .declarationFailed: return false
     }
@@ -128,6 +138,7 @@ extension Removal {
     add(holders.count, "background process", "background processes")
     add(holdings.count, "held port", "held ports")
     add(restored.count, "reservation to put back", "reservations to put back")
+    add(connections.count, "loopback port", "loopback ports")
     if parts.isEmpty, !flows.isEmpty { parts = ["old flows"] }
     return parts.joined(separator: ", ")
   }
@@ -201,6 +212,8 @@ extension Notice: CustomStringConvertible {
     case .notMended(let error):
       return "warning: \(words(error, "mend everything")); portmap repair tries again"
     case .mended(let mended): return "\(mended)"
+    case .notConnected(let error):
+      return "the proxy serves loopback: \(error)"
     case .addressKept(let address, let mapping):
       return "\(address.title) stays: \(mapping) leads there, which another file or a person has made"
     case .notReleased(let error):

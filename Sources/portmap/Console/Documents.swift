@@ -5,6 +5,7 @@ struct MappingDocument: Encodable {
   let backendIP: IPAddress
   let backendPort: UInt16
   let backendPortEnd: UInt16
+  private(set) var connect: Bool?
   let hostIP: HostAddress
   let hostPort: UInt16
   let hostPortEnd: UInt16
@@ -18,6 +19,8 @@ struct MappingDocument: Encodable {
   private(set) var proxy: Bool?
   /// Whether a background process holds the port.
   private(set) var reserve: Bool?
+  /// What has gone through, where that was asked for.
+  private(set) var stats: StatisticsDocument?
   private(set) var status: String?
 
   /// - Parameter into: The namespace that `proxy` leads into.
@@ -32,10 +35,12 @@ struct MappingDocument: Encodable {
     self.protocol = pair.transport
   }
 
-  init(_ record: MappingRecord, _ state: State) {
+  init(_ record: MappingRecord, _ state: State, _ statistics: Statistics? = nil) {
     self.init(record.mapping.pair)
     into = record.mapping.into?.name.text ?? ""
+    stats = statistics.map { StatisticsDocument($0.of(record)) }
     id = record.mapping.id
+    connect = record.mapping.delivery.connect
     nat = record.mapping.delivery.nat
     origin = record.mapping.origin?.name ?? ""
     pid = state.holder(record.holder)?.process.pid ?? 0

@@ -51,6 +51,8 @@ extension Difference {
     // What rules lead on needs no process; this host's own loopback does.
     case .processDead, .processSilent, .notHeld: return view == .here || !mapping.delivery.nat
     case .forwardingOff: return view != .here
+    // What it would lead to the backend is the proxy's in the meantime.
+    case .connectProgramLost, .connectionsLost, .connectionsUnknown: return false
     case .foreignRule(let rule):
       return ["OUTPUT": view == .here, "PREROUTING": view != .here, "FORWARD": view != .here][rule.chain]
         ?? true

@@ -29,7 +29,8 @@ struct RuleComparison {
       + strayRules.map { RuleDifference(place: $0.place, kind: .ruleSurplus(SavedRules.text($0.words))) }
   }
 
-  /// The input for `iptables-restore --noflush` that makes the rules agree; empty where they do.
+  /// The input for `iptables-restore --noflush` that makes the rules agree; empty where they do. What rules have counted
+  /// that are written anew is kept, as far as it was read.
   var repairText: String {
     let rewritten = expectedChains.filter { !differences(at: $0).isEmpty }
     let (surplus, stray) = (surplusChains, strayRules)
@@ -38,7 +39,7 @@ struct RuleComparison {
       let rewritten = rewritten.filter { $0.table == table }
       let gone = surplus.filter { $0.table == table }
       var lines = rewritten.map { ":\($0.name) - [0:0]" }
-      lines += rewritten.flatMap { expected[$0] ?? [] }.map { "-A \($0.chain) \($0.match)" }
+      lines += rewritten.flatMap { expected[$0] ?? [] }.map(renewal)
       lines += stray.filter { $0.place.table == table }.map {
         "-D \($0.place.name) \(SavedRules.text($0.words))"
       }
@@ -54,6 +55,12 @@ struct RuleComparison {
       if !lines.isEmpty { text += "*\(table.rawValue)\n" + lines.joined(separator: "\n") + "\nCOMMIT\n" }
     }
     return text
+  }
+
+  /// The line that adds a rule of a chain that was emptied.
+  private func renewal(_ rule: Rule) -> String {
+    let counter = saved.counter(of: rule).map { " --set-counters \($0.packets) \($0.bytes)" } ?? ""
+    return "-A \(rule.chain)\(counter) \(rule.match)"
   }
 
   private var expectedChains: [ChainPlace] {

@@ -10,7 +10,7 @@ import Glibc
 ///     setting up  --begin-->  serving        the filters of what is proxied come off; the loop accepts and relays
 ///     setting up  --the command has gone-->  ends: nothing was promised to anybody yet
 ///     setting up  --something fails-->       ends, and says so instead of `done`
-///     serving     --describe, locate, ask for entered--> serving
+///     serving     --describe, locate, ask for entered, count--> serving
 ///     serving     --take-->   serving        copies of a holding's sockets go out; its own stay, and are served
 ///     serving     --release-> serving, or ends with the last holding
 ///
@@ -246,11 +246,27 @@ final class Holder: EventHandler {
       try reply(.located(cookie: place.cookie), to: caller)
     case .askForEntered?:
       try reply(place.entered.map { .entered($0) } ?? .refused(.notHeld), to: caller)
+    case .count?:
+      try sendCounts(to: caller)
+      // Nobody who asks this has more to ask, and the traffic does not wait for the caller to hang up.
+      return false
     default:
       log.say("does not understand a message")
       try reply(.refused(.notUnderstood), to: caller)
     }
     return true
+  }
+
+  private func sendCounts(to caller: Descriptor) throws {
+    let counts = held.compactMap { id, entry in
+      proxy.count(ofGroup: entry.number).map { HoldingCount(id: id, count: $0) }
+    }
+    var rest = counts[...]
+    repeat {
+      let part = rest.prefix(HolderMessage.holdingsPerMessage)
+      rest = rest.dropFirst(part.count)
+      try reply(.counted(remaining: UInt32(rest.count), Array(part)), to: caller)
+    } while !rest.isEmpty
   }
 
   private func sendSockets(of id: String, to caller: Descriptor) throws {

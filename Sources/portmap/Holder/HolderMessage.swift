@@ -21,6 +21,9 @@ enum HolderMessage: Equatable {
   /// Asks for the namespace that was entered. Answered by `entered`; a process that has entered none, and an older
   /// version, refuses.
   case askForEntered
+  /// Asks for what the proxy has carried. Answered by `counted`, as often as it takes; with the last of them the
+  /// process hangs up. The first version refuses.
+  case count
 
   case done
   case sockets(remaining: UInt32)
@@ -28,6 +31,8 @@ enum HolderMessage: Equatable {
   /// The cookie of the network namespace (SO_NETNS_COOKIE).
   case located(cookie: UInt64)
   case entered(GuestNamespace)
+  /// Those of the holdings that anybody has used, and how many are still to come in further messages.
+  case counted(remaining: UInt32, [HoldingCount])
   /// The answer to a request that cannot be granted. The first version of portmap gives no reason.
   case refused(Refusal?)
   /// The answer to the first request where something could not be done at the start: the process ends with it.
@@ -40,7 +45,7 @@ enum HolderMessage: Equatable {
   }
 
   static let version: UInt8 = 1
-  /// How many holdings, or ids of them, go into a message: 59 bytes each at most.
+  /// How many holdings, ids or counts of them, go into a message: 60 bytes each at most.
   static let holdingsPerMessage = 250
 
   var bytes: [UInt8] {
@@ -67,6 +72,7 @@ enum HolderMessage: Equatable {
       writer.put(UInt8(7))
       writer.put(guest)
     case .askForEntered: writer.put(UInt8(8))
+    case .count: writer.put(UInt8(9))
     case .done: writer.put(UInt8(128))
     case .sockets(let remaining):
       writer.put(UInt8(129))
@@ -88,6 +94,10 @@ enum HolderMessage: Equatable {
     case .entered(let guest):
       writer.put(UInt8(135))
       writer.put(guest)
+    case .counted(let remaining, let counts):
+      writer.put(UInt8(136))
+      writer.put(remaining)
+      for count in counts { count.encode(to: &writer) }
     }
     return writer.bytes
   }
@@ -123,6 +133,7 @@ enum HolderMessage: Equatable {
       guard let guest = reader.guest() else { return nil }
       self = .enter(guest)
     case 8: self = .askForEntered
+    case 9: self = .count
     case 128: self = .done
     case 129:
       guard let remaining = reader.number(UInt32.self) else { return nil }
@@ -147,6 +158,14 @@ enum HolderMessage: Equatable {
     case 135:
       guard let guest = reader.guest() else { return nil }
       self = .entered(guest)
+    case 136:
+      guard let remaining = reader.number(UInt32.self) else { return nil }
+      var counts: [HoldingCount] = []
+      while !reader.isAtEnd {
+        guard let count = HoldingCount(from: &reader) else { return nil }
+        counts.append(count)
+      }
+      self = .counted(remaining: remaining, counts)
     default: return nil
     }
     guard reader.isAtEnd else { return nil }

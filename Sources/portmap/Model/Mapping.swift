@@ -6,7 +6,7 @@ struct Mapping: PortMapping, Equatable, Sendable {
   /// What leads where.
   let pair: PortPair
   /// How packets get there.
-  let delivery: Delivery
+  var delivery: Delivery
   /// The command that it lives as long as.
   var scope: ProcessIdentity?
   /// The line that declares it; nil where it was made by hand.
@@ -23,6 +23,8 @@ struct Delivery: Equatable, Sendable {
   let rules: Bool
   /// Whether a DNAT rule leads packets of the backend's family there.
   let nat: Bool
+  /// Whether a program on connect(2) leads connections to loopback there.
+  var connect = false
   /// Whether the background process forwards what no rule takes.
   let proxy: Bool
   /// Whether the source address of all its traffic is rewritten.

@@ -51,7 +51,8 @@ extension Apply {
     let facts = HostFacts(
       layout: workspace.layout,
       interfaces: interfaces,
-      firewall: wanted.needsRules ? try firewallFacts() : nil
+      firewall: wanted.needsRules ? try firewallFacts() : nil,
+      connects: workspace.leadsConnections(of: wanted.mappings)
     )
     return try Plan.making(wanted, releasing: going, in: workspace.state, on: facts)
   }
@@ -87,7 +88,8 @@ extension Apply {
     let facts = HostFacts(
       layout: workspace.layout,
       interfaces: interfaces,
-      firewall: wanted.needsRules ? try firewallFacts() : nil
+      firewall: wanted.needsRules ? try firewallFacts() : nil,
+      connects: workspace.leadsConnections(of: wanted.mappings)
     )
     let plan = try Plan.making(wanted, in: workspace.state, on: facts)
     try Transaction(plan, workspace, sockets: sockets).carryOut()

@@ -43,6 +43,12 @@ enum Difference: Equatable {
 
   case firewallVariant(recorded: String, now: String)
   case rules(RuleDifference)
+  /// The program on connect(2) is not attached, or only in part.
+  case connectProgramLost([Mapping])
+  /// Loopback connections to a mapping's ports are not led as they connect.
+  case connectionsLost(Mapping)
+  /// Loopback connections to ports that no mapping has are led away.
+  case connectionsUnknown([ConnectPorts])
   /// A rule of somebody else's takes a mapping's packets before portmap's rules see them.
   case foreignRule(ForeignRule)
   /// A native nftables chain drops what portmap depends on.
@@ -66,6 +72,14 @@ enum Difference: Equatable {
   /// Whether it is a line of an applied file that could not be made.
   var isOfDeclaration: Bool {
     if case .declarationFailed = self { true } else { false }
+  }
+
+  /// Whether it is about how loopback connections are led as they connect.
+  var isOfConnections: Bool {
+    switch self {
+    case .connectProgramLost, .connectionsLost, .connectionsUnknown: true
+    default: false
+    }
   }
 
   /// Whether it is one of the rules of a family.

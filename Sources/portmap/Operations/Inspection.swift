@@ -18,6 +18,7 @@ struct Inspection {
     found += try ProcessInspection(workspace).differences()
     found += try LinkInspection(workspace).differences()
     found += forwarding()
+    found += connections()
     found += state.failures.map { .declarationFailed($0) }
     // Rules are root's alone to see; without any there is nothing to compare for others.
     if Capability.mayAdministerNetwork || !state.chains.isEmpty {
@@ -30,6 +31,18 @@ struct Inspection {
   func differencesOfRecords() throws -> [Difference] {
     try ProcessInspection(workspace).differencesOfRecords()
       + LinkInspection(workspace).differencesOfRecords() + forwarding() + variant()
+      + (state.connectRoutes.isEmpty ? [] : connections())
+  }
+
+  /// What is different in how loopback connections are led as they connect.
+  private func connections() -> [Difference] {
+    guard let comparison = workspace.compareConnections() else { return [] }
+    let connected = state.mappings.map(\.mapping).filter(\.delivery.connect)
+    let lost = Set(comparison.lost)
+    let stray: [Difference] = comparison.stray.isEmpty ? [] : [.connectionsUnknown(comparison.stray)]
+    if comparison.isProgramLost { return [.connectProgramLost(connected)] + stray }
+    let affected = connected.filter { mapping in mapping.connectRoute.map(lost.contains) ?? false }
+    return affected.map { .connectionsLost($0) } + stray
   }
 
   private func variant() -> [Difference] {

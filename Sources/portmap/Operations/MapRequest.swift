@@ -134,7 +134,8 @@ struct Mapper {
     let facts = HostFacts(
       layout: workspace.layout,
       interfaces: interfaces,
-      firewall: wanted.needsRules ? try workspace.firewallFacts() : nil
+      firewall: wanted.needsRules ? try workspace.firewallFacts() : nil,
+      connects: workspace.leadsConnections(of: wanted.mappings)
     )
     let plan = try Plan.making(wanted, in: workspace.state, on: facts)
     return Result(plan: plan, sockets: sockets, mappings: wanted.mappings)

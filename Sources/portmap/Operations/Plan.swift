@@ -27,6 +27,8 @@ struct Making {
   var flows: [FlowFilter] = []
   /// The background processes that are started.
   var launches: [Launch] = []
+  /// Loopback connections that are led as they connect.
+  var connections: [ConnectRoute] = []
   /// Reservations whose sockets the new background process gets from others.
   var takenOver: [HoldingReference] = []
 
@@ -40,6 +42,7 @@ struct Making {
     if !change.isEmpty { removal.firewallVariant = variant }
     removal.links = links.compactMap(\.link)
     removal.flows = flows
+    removal.connections = connections.map(\.ports)
     removal.holders = launches.map(\.holder)
     removal.restored = takenOver
     return removal
@@ -93,6 +96,8 @@ struct HostFacts {
   let interfaces: Interfaces
   /// How rules are made here; nil where none are wanted.
   var firewall: FirewallFacts?
+  /// Whether loopback connections can be led as they connect.
+  var connects = false
 }
 
 /// How rules are made on this host.
@@ -182,6 +187,8 @@ private struct Planner {
 
   private mutating func add(_ mapping: Mapping) throws(OperationError) {
     var record = MappingRecord(mapping: mapping, holder: holder(of: mapping.id, mapping.into))
+    record.mapping.delivery.connect = host.connects && mapping.mayBeConnected
+    if let route = record.mapping.connectRoute { plan.making.connections.append(route) }
     record.mapping.tookOver = tookOver(by: mapping) ?? mapping.tookOver
     if mapping.delivery.rules { try addRules(to: &record) }
     plan.next.mappings.append(record)

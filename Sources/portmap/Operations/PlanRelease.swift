@@ -20,6 +20,7 @@ extension Plan {
     let shared = releaseShared()
     releaseRules(bridges.flatMap(\.rules) + shared.flatMap(\.rules) + gone.flatMap(\.rules))
     removal.flows = gone.filter { !$0.rules.isEmpty }.map(\.flows)
+    removal.connections = gone.compactMap(\.mapping.connectRoute?.ports)
     endUnused(Set(before.holders.map(\.id)))
     let holdings =
       gone.map { HoldingReference(holder: $0.holder, id: $0.id) }

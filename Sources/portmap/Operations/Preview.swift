@@ -23,11 +23,16 @@ struct Preview {
     for family in making.forwarding.sorted(by: { $0.rawValue < $1.rawValue }) where Forwarding.isOff(family) {
       lines.append("sysctl -w \(Forwarding.name(family))=1")
     }
+    for route in making.connections {
+      let backend = "\(route.backendIP.bracketed):\(route.backendPorts)"
+      add(comment: "lead connections to \(route.ports) to \(backend) as they connect")
+    }
     if !making.flows.isEmpty { add(comment: "delete the flows of these ports that began before") }
   }
 
   private mutating func add(_ removal: Removal) {
     for link in removal.links { add(.delete(link)) }
+    for ports in removal.connections { add(comment: "lead connections to \(ports) no more") }
     add(removal.change) { $0.removeText($1) }
     if !removal.flows.isEmpty { add(comment: "delete the flows of these ports") }
     for holder in removal.holders { add(comment: "end the background process \(holder)") }

@@ -51,6 +51,7 @@ struct Repair {
       attempt { try $0.restoreLinks(differences) }
       if rules { attempt { try $0.restoreRules(differences) } }
       attempt { try $0.enableForwarding(differences) }
+      attempt { try $0.restoreConnections(differences) }
     } catch {
       otherFailures.append(error)
     }
@@ -238,6 +239,19 @@ struct Repair {
     done.append(.movedRules(from: recorded, to: variant))
   }
 
+  /// A port that somebody else has taken is theirs on loopback, too: its entries go until it is held again.
+  private mutating func restoreConnections(_ differences: [Difference]) throws {
+    let taken = state.mappings.filter { lost[$0.id] != nil }.compactMap(\.mapping.connectRoute)
+    let found = differences.filter(\.isOfConnections)
+    guard !found.isEmpty || !taken.isEmpty else { return }
+    // Asked anew: what leads where may have changed with what was mended.
+    guard let comparison = workspace.compareConnections(besides: taken), !comparison.isEmpty else { return }
+    try workspace.restoreConnections(comparison, besides: taken)
+    done += found.filter { difference in
+      if case .connectionsLost(let mapping) = difference { lost[mapping.id] == nil } else { true }
+    }.map { .mended($0) }
+  }
+
   private mutating func enableForwarding(_ differences: [Difference]) throws {
     for case .forwardingOff(let family) in differences {
       done += try Forwarding.enable(family).map { .turnedOn($0) }
@@ -267,6 +281,6 @@ enum Mended {
 
   /// Whether a rule was put back.
   var isOfRules: Bool {
-    if case .mended = self { true } else { false }
+    if case .mended(.rules) = self { true } else { false }
   }
 }

@@ -75,7 +75,8 @@ enum Salvage {
     let facts = HostFacts(
       layout: workspace.layout,
       interfaces: try Interfaces.current(),
-      firewall: wanted.needsRules ? try workspace.firewallFacts() : nil
+      firewall: wanted.needsRules ? try workspace.firewallFacts() : nil,
+      connects: workspace.leadsConnections(of: wanted.mappings)
     )
     var state = try Plan.making(wanted, in: workspace.state, on: facts).next
     state.holders = holders

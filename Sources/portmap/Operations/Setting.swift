@@ -6,6 +6,10 @@ struct Setting {
   let isDryRun: Bool
   /// Tells a person what is no result.
   let notify: (Notice) -> Void
+  /// Whether loopback connections may be led as they connect.
+  let connects: Bool
+  /// Tells a person who wants to know more (-v).
+  let explain: (Notice) -> Void
 }
 
 /// Something that a person should know although the operation goes on.
@@ -36,6 +40,8 @@ enum Notice {
   case mended(Mended)
   /// An address that nobody declares any more stays, because a mapping of others leads to it.
   case addressKept(AllocatedAddress, for: Mapping)
+  /// Loopback connections are not led as they connect, and the proxy serves them.
+  case notConnected(any Error)
   /// What was to live as long as a command that is gone could not be released.
   case notReleased(any Error)
 }

@@ -28,6 +28,7 @@ struct Teardown {
     for link in removal.links where if_nametoindex(link) != 0 {
       attempt({ try workspace.network().carryOut(.delete(link)) }, orKeep: { $0.links.append(link) })
     }
+    attempt({ try workspace.stopLeading(removal.connections) }) { $0.connections = removal.connections }
     for (change, failure) in remove(removal.change, variant: removal.firewallVariant) {
       result.failures.append(failure)
       result.left.change.add(change)

@@ -47,7 +47,7 @@ struct Transaction {
       try make()
       let holders = try launch()
       for holder in holders { try holder.client.begin() }
-      try commit(holders.map(\.record))
+      try commit(holders.map(\.record), isLeading: workspace.lead(plan.making.connections))
       try report(workspace.state)
     } catch {
       undo(undoing)
@@ -100,9 +100,9 @@ struct Transaction {
     throw AllocationError.inUse(port: "\(reservation)", transport: .tcp, number: reservation.port)
   }
 
-  private func commit(_ holders: [HolderRecord]) throws {
+  private func commit(_ holders: [HolderRecord], isLeading: Bool) throws {
     try Interruption.check()
-    var next = plan.next
+    var next = isLeading ? plan.next : plan.next.withoutConnecting(plan.making.connections)
     next.holders += holders
     try workspace.adoptRules(of: plan.making.conditional, in: &next)
     next.intent = plan.removal.isEmpty ? nil : plan.removal
@@ -143,6 +143,7 @@ struct Transaction {
 extension Making {
   /// Whether nothing is made.
   var isEmpty: Bool {
-    change.isEmpty && links.isEmpty && forwarding.isEmpty && flows.isEmpty && launches.isEmpty
+    change.isEmpty && links.isEmpty && forwarding.isEmpty && flows.isEmpty && connections.isEmpty
+      && launches.isEmpty
   }
 }

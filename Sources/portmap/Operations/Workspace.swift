@@ -20,6 +20,9 @@ final class Workspace {
   var isPreview: Bool { purpose == .preview }
   private var lock: Lock?
   private var heldNamespaceLock: Lock?
+  let setting: Setting
+  /// The host's program on connect(2), once it was asked for.
+  var connectHostInUse: ConnectHost?
 
   /// How what an earlier command could not take away is dealt with.
   enum Waiting {
@@ -37,6 +40,7 @@ final class Workspace {
     workspace.file.removeHalfWritten()
     try workspace.catchUp(waiting)
     AbandonedFolders.delete(from: setting.statePath.shelf)
+    workspace.forgetDeadConnections()
     return workspace
   }
 
@@ -80,6 +84,7 @@ final class Workspace {
     written = state
     runner = setting.runner
     layout = ChainLayout(tag: state.tag ?? "")
+    self.setting = setting
     notify = setting.notify
   }
 

@@ -16,6 +16,7 @@ extension MappingRecord: TextCodable {
     var delivery = Delivery(
       rules: parts.count > 1,
       nat: words.take("nat"),
+      connect: words.take("connect"),
       proxy: words.take("proxy"),
       masquerade: words.take("masquerade"),
       proxyProtocol: words.value(ProxyProtocol.init(rawValue:))
@@ -50,6 +51,7 @@ extension MappingRecord: TextCodable {
     let owner = holder.isEmpty ? "-" : holder
     var text = "\(mapping.id) \(mapping.pair.text) \(owner) \(serial) \(status.rawValue)"
     if delivery.nat { text += " nat" }
+    if delivery.connect { text += " connect" }
     if delivery.proxy { text += " proxy" }
     if delivery.masquerade { text += " masquerade" }
     if let proxyProtocol = delivery.proxyProtocol { text += " \(proxyProtocol.rawValue)" }

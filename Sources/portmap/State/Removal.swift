@@ -18,6 +18,8 @@ struct Removal: Codable, Equatable, Sendable {
   /// Reservations that another background process was about to take over: their sockets are put back behind the
   /// filter, and lent ones stop listening.
   @Added var restored: [HoldingReference] = []
+  /// Loopback ports whose connections are not led any more as they connect.
+  @Added var connections: [ConnectPorts] = []
 
   var isEmpty: Bool { self == Removal() }
 
@@ -30,6 +32,7 @@ struct Removal: Codable, Equatable, Sendable {
     case links
     case flows
     case restored
+    case connections = "connect"
   }
 }
 

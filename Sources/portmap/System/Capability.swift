@@ -7,6 +7,10 @@ enum Capability {
   /// user namespace in which it has that.
   static let mayAdministerNetwork = clinux_has_capability(CAP_NET_ADMIN) == 1 && mayMark
 
+  /// Whether this process has what a program on connect(2) and its map take, in its own user namespace at least.
+  static let mayAdministerSystem =
+    clinux_has_capability(CAP_SYS_ADMIN) == 1 && clinux_has_capability(CAP_NET_ADMIN) == 1
+
   /// Whether this process may mark packets of its network namespace (SO_MARK, socket(7)): root of another user
   /// namespace than the network's may not, whatever capabilities it has there.
   private static var mayMark: Bool {

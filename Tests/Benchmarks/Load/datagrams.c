@@ -35,11 +35,11 @@ void measure_datagrams(const struct job *job) {
   int loop = epoll_create1(0);
   int *fds = calloc(job->count, sizeof *fds);
   for (int i = 0; i < job->count; i++) {
-    fds[i] = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    fds[i] = socket(job->address.any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK, 0);
     if (fds[i] < 0) die("socket");
     set_option(fds[i], SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20);
     set_option(fds[i], SOL_SOCKET, SO_SNDBUFFORCE, 8 << 20);
-    if (connect(fds[i], (void *)&job->address, sizeof job->address) != 0) die("connect");
+    if (connect(fds[i], &job->address.any, job->length) != 0) die("connect");
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fds[i]};
     epoll_ctl(loop, EPOLL_CTL_ADD, fds[i], &event);
   }

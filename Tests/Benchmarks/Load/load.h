@@ -20,7 +20,12 @@
 
 /// What one measurement is to do.
 struct job {
-  struct sockaddr_in address;
+  union {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+  } address;
+  socklen_t length;
   double seconds;
   /// Streams, connections or sources.
   int count;

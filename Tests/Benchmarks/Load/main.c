@@ -85,9 +85,13 @@ int main(int count, char **words) {
     return 2;
   }
   struct job job = {.seconds = atof(words[4]), .count = atoi(words[5]), .pids = words[6], .size = 64};
-  job.address.sin_family = AF_INET;
-  job.address.sin_port = htons(atoi(words[3]));
-  if (inet_pton(AF_INET, words[2], &job.address.sin_addr) != 1) die("address");
+  job.length = sizeof job.address.v4;
+  job.address.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(atoi(words[3]))};
+  if (inet_pton(AF_INET, words[2], &job.address.v4.sin_addr) != 1) {
+    job.length = sizeof job.address.v6;
+    job.address.v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(atoi(words[3]))};
+    if (inet_pton(AF_INET6, words[2], &job.address.v6.sin6_addr) != 1) die("address");
+  }
   if (count > 7) job.size = atoi(words[7]);
   if (count > 8) job.rate = atof(words[8]);
   const char *what = words[1];

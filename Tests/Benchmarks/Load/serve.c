@@ -5,9 +5,10 @@
 enum { CHUNK = 256 * 1024, BATCH = 64, DATAGRAM = 2048 };
 
 static int listen_on(int port) {
-  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  // Of both families.
+  int fd = socket(AF_INET6, SOCK_STREAM, 0);
   set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+  struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
   if (bind(fd, (void *)&address, sizeof address) != 0 || listen(fd, 4096) != 0) die("listen");
   return fd;
 }

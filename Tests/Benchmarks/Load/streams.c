@@ -11,8 +11,8 @@ struct stream {
 
 static void *move(void *argument) {
   struct stream *stream = argument;
-  int fd = socket(AF_INET, SOCK_STREAM, 0);
-  if (connect(fd, (void *)&stream->job->address, sizeof stream->job->address) != 0) die("connect");
+  int fd = socket(stream->job->address.any.sa_family, SOCK_STREAM, 0);
+  if (connect(fd, &stream->job->address.any, stream->job->length) != 0) die("connect");
   char *bytes = calloc(1, CHUNK);
   ssize_t length;
   while ((length = stream->is_upload ? send(fd, bytes, CHUNK, MSG_NOSIGNAL)
@@ -55,10 +55,10 @@ static double began[MOST_DESCRIPTORS];
 static char was_sent[MOST_DESCRIPTORS];
 
 static void open_connection(const struct job *job, int loop) {
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  int fd = socket(job->address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
   if (fd < 0 || fd >= MOST_DESCRIPTORS) die("socket");
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  if (connect(fd, (void *)&job->address, sizeof job->address) != 0 && errno != EINPROGRESS) die("connect");
+  if (connect(fd, &job->address.any, job->length) != 0 && errno != EINPROGRESS) die("connect");
   struct epoll_event event = {.events = EPOLLOUT, .data.fd = fd};
   epoll_ctl(loop, EPOLL_CTL_ADD, fd, &event);
   began[fd] = now();

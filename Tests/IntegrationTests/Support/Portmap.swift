@@ -27,6 +27,13 @@ struct Portmap {
     prefix = ["unshare", "--mount", "sh", "-c", "mount --bind \"$0\" /run && exec \"$@\"", run]
   }
 
+  /// The same without the program on connect(2): the proxy serves loopback.
+  var withoutConnecting: Portmap {
+    var portmap = self
+    portmap.environment["PORTMAP_CONNECT"] = "0"
+    return portmap
+  }
+
   /// Runs one command line to its end; the status is that expected, nil for any.
   @discardableResult
   func callAsFunction(
@@ -99,6 +106,7 @@ struct MappingRecord: Decodable, Equatable {
   let backendIP: String
   let backendPort: Int
   let backendPortEnd: Int
+  let connect: Bool
   let hostIP: String
   let hostPort: Int
   let hostPortEnd: Int
@@ -109,6 +117,7 @@ struct MappingRecord: Decodable, Equatable {
   let pid: pid_t?
   let `protocol`: String
   let proxy: Bool
+  let stats: StatisticsRecord?
   let status: String
 }
 

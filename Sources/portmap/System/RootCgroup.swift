@@ -1,0 +1,52 @@
+import CLinux
+import Glibc
+
+/// The root of the host's control groups, version 2 (cgroups(7)): every process of the host is in it or below.
+enum RootCgroup {
+  /// The number of the root's inode; that of what a cgroup namespace takes for the root is another.
+  private static let inode: ino_t = 1
+
+  /// Why the root cannot be had.
+  enum Problem: Error {
+    /// What can be reached is the root of a cgroup namespace.
+    case ofNamespace
+    /// The kernel has no control groups of version 2, or does not show them to this process.
+    case unreachable(SystemError)
+  }
+
+  /// Opens the root by any of its mounts, or, where this process sees none (`ip netns exec` hides them), by a new one
+  /// that nobody sees.
+  static func open() throws(Problem) -> Descriptor {
+    var isOfNamespace = false
+    for mount in Mount.all() where mount.type == "cgroup2" {
+      let raw = Glibc.open(mount.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+      guard raw >= 0 else { continue }
+      let folder = Descriptor(owning: raw)
+      // Another mount may hide this one.
+      guard clinux_is_in_cgroups(raw) == 1 else { continue }
+      if isRoot(folder) { return folder }
+      isOfNamespace = true
+    }
+    guard !isOfNamespace else { throw .ofNamespace }
+    let root = try mounted()
+    guard isRoot(root) else { throw .ofNamespace }
+    return root
+  }
+
+  /// A new mount sets the options of all of them (cgroup_get_tree in the kernel's cgroup.c), so it gets those that the
+  /// first process sees.
+  private static func mounted() throws(Problem) -> Descriptor {
+    let known = Mount.all(of: "1").first { $0.type == "cgroup2" }?.options ?? []
+    let options = known.filter { !["rw", "ro"].contains($0) }.map { $0 + "\0" }.joined() + "\0"
+    do {
+      return try Descriptor("fsopen", about: "cgroup2") { clinux_open_cgroups(options) }
+    } catch {
+      throw .unreachable(error)
+    }
+  }
+
+  private static func isRoot(_ folder: Descriptor) -> Bool {
+    var status = stat()
+    return fstat(folder.raw, &status) == 0 && status.st_ino == inode
+  }
+}
