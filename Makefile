@@ -36,6 +36,8 @@ FIREWALLD = .build/firewalld
 DOCKER = .build/docker
 # Plugins that container runtimes would find where they are installed.
 CNI = .build/cni
+# podman 4.3 with what it needs; runc and busybox come with dockerd.
+PODMAN = .build/podman
 
 .PHONY: test
 test: lint build
@@ -53,6 +55,12 @@ test: lint build
 	  for package in *.deb; do dpkg -x "$$package" . && rm "$$package"; done; }
 	@test -e $(CNI)/usr/lib/cni/bridge || { mkdir -p $(CNI) && cd $(CNI) && \
 	  apt-get download -qq containernetworking-plugins && \
+	  for package in *.deb; do dpkg -x "$$package" . && rm "$$package"; done; }
+	@ldconfig -p | grep -q libglib-2.0.so.0 || \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libglib2.0-0 >/dev/null
+	@test -e $(PODMAN)/usr/bin/podman || { mkdir -p $(PODMAN) && cd $(PODMAN) && \
+	  apt-get download -qq podman conmon golang-github-containers-common golang-github-containers-image \
+	    libgpgme11 libassuan0 libsubid4 && \
 	  for package in *.deb; do dpkg -x "$$package" . && rm "$$package"; done; }
 	swift build --build-tests
 	PORTMAP_BINARY=$(CURDIR)/$(BINARY) swift test
@@ -89,7 +97,7 @@ demo: build
 ZSH_FOLDER = $(if $(filter /usr/local,$(PREFIX)),site-functions,vendor-completions)
 
 # Side by side with what people use: `make bench` takes under two minutes, `make bench FULL=1` some ten. SECTIONS picks
-# some of: commands memory rules proxies loopback watch. Results go to .build/bench.
+# some of: commands memory plugin rules proxies loopback watch. Results go to .build/bench.
 BENCH = .build/bench
 PEERS = haproxy:haproxy socat:socat nginx:nginx-light pasta:passt
 .PHONY: bench

@@ -65,6 +65,14 @@ _portmap() {
         --to) words="$(_portmap_names) $(_portmap_namespaces)" ;;
         --bridge) words=$(_portmap_bridges) ;;
         --netns) words=$(_portmap_namespaces) ;;
+        --into)
+            if [[ $cur == */* ]]; then
+                compopt -o filenames 2>/dev/null
+                mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+                return
+            fi
+            words=$(_portmap_namespaces)
+            ;;
         --host-ip)
             # An IPv6 address is several words to bash: only those without a colon are offered.
             words=$(_portmap_addresses | grep -v :)
@@ -83,17 +91,18 @@ _portmap() {
                     "") words+=" --version --dry-run -n" ;;
                     map)
                         words+=" --to --host-ip --bridge --no-proxy --proxy-only --masquerade --proxy-protocol"
-                        words+=" --range --dry-run -n"
+                        words+=" --into --range --dry-run -n"
                         ;;
                     unmap) words+=" --if-exists --all --dry-run -n" ;;
                     alloc)
                         words+=" --count --lend --host-ip --range --ip --netns --name --bridge --subnet"
                         words+=" --dry-run -c -n"
                         ;;
-                    proxy) words+=" --proxy-protocol --udp-timeout" ;;
+                    proxy) words+=" --into --proxy-protocol --udp-timeout" ;;
                     apply) words+=" --watch --origin --dry-run -n" ;;
                     repair) words+=" --dry-run -n" ;;
-                    list | check) ;;
+                    list) words+=" --stats" ;;
+                    check) ;;
                     *) return ;;
                 esac
             elif [[ $command == "" ]]; then

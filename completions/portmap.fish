@@ -69,6 +69,14 @@ function __portmap_namespaces
     ip netns list 2>/dev/null | string replace -r ' .*' ''
 end
 
+function __portmap_entrances
+    if string match -q '*/*' -- (commandline -ct)
+        __fish_complete_path (string replace -r '^--into=' '' -- (commandline -ct))
+    else
+        __portmap_namespaces
+    end
+end
+
 function __portmap_bridges
     ip -brief link show type bridge 2>/dev/null | string replace -r ' .*' ''
 end
@@ -98,6 +106,7 @@ complete -c portmap -n '__portmap_first; or __portmap_using map unmap alloc appl
 complete -c portmap -n '__portmap_using map alloc' -l host-ip -xa '(__portmap_addresses)' -d 'the address of this host'
 complete -c portmap -n '__portmap_using map alloc' -l range -x -d 'the ports to choose from'
 complete -c portmap -n '__portmap_using map alloc' -l bridge -xa '(__portmap_bridges)' -d 'the bridge network'
+complete -c portmap -n '__portmap_using map proxy' -l into -xa '(__portmap_entrances)' -d 'connect from inside this namespace'
 complete -c portmap -n '__portmap_using map proxy' -l proxy-protocol -xa 'v1 v2' -d 'begin each connection with a header'
 
 complete -c portmap -n '__portmap_using map' -l to -xa '(__portmap_names; __portmap_namespaces)' -d 'the backend'
@@ -119,6 +128,8 @@ complete -c portmap -n '__portmap_using alloc' -l subnet -x -d 'the network of a
 complete -c portmap -n '__portmap_using apply' -F
 complete -c portmap -n '__portmap_using apply' -l watch -d 'stay, and keep it so'
 complete -c portmap -n '__portmap_using apply' -l origin -x -d 'what standard input is called'
+
+complete -c portmap -n '__portmap_using list' -l stats -d 'what has gone through each mapping'
 
 complete -c portmap -n '__portmap_using proxy' -l udp-timeout -x -d 'after which time an idle udp client is forgotten'
 

@@ -6,14 +6,19 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/magic.h>
+#include <linux/nsfs.h>
 #include <poll.h>
+#include <sched.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -183,6 +188,21 @@ int clinux_has_capability(int capability) {
   return (data[capability / 32].effective >> (capability % 32)) & 1;
 }
 
+int clinux_is_network_namespace(int fd) {
+  struct statfs status;
+  // An ioctl of another kind of file could mean anything.
+  if (fstatfs(fd, &status) != 0 || status.f_type != NSFS_MAGIC) return 0;
+  return ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET;
+}
+
+int clinux_owner_of_namespace(int fd) { return ioctl(fd, NS_GET_USERNS); }
+
+int clinux_enter_network_namespace(int fd) { return setns(fd, CLONE_NEWNET); }
+
+int clinux_enter_user_namespace(int fd) { return setns(fd, CLONE_NEWUSER); }
+
+int clinux_set_undumpable(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
+
 int clinux_set_parent_death_signal(int signal) { return prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0); }
 
 int clinux_set_process_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
@@ -312,6 +332,10 @@ int clinux_forward_signals(int fd) {
     if (sigaction(signals[i], &action, NULL) != 0) return -1;
   }
   return 0;
+}
+
+const void *clinux_find(const void *bytes, size_t count, const void *wanted, size_t wanted_count) {
+  return memmem(bytes, count, wanted, wanted_count);
 }
 
 int clinux_wait(pid_t pid, int *status) {

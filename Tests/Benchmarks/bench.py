@@ -9,6 +9,7 @@ import footprint
 import lab
 import lookup
 import loopback
+import plugin
 import proxies
 import report
 import watching
@@ -16,6 +17,7 @@ import watching
 SECTIONS = {
     "commands": commands.run,
     "memory": footprint.run,
+    "plugin": plugin.run,
     "rules": lookup.run,
     "proxies": proxies.run,
     "loopback": loopback.run,

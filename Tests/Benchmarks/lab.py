@@ -107,7 +107,12 @@ def start(words, pass_pipe=False):
 
 def docker_proxy_link(settings):
     """The name by which portmap is docker's proxy."""
-    link = f"{settings.folder}/link/docker-proxy"
+    return link(settings, "docker-proxy")
+
+
+def link(settings, name):
+    """A name by which portmap is called."""
+    link = f"{settings.folder}/link/{name}"
     os.makedirs(os.path.dirname(link), exist_ok=True)
     if os.path.lexists(link):
         os.remove(link)

@@ -23,6 +23,13 @@ def portmap(settings, folder, machine):
     return [lab.start([settings.portmap, "proxy", *(word for pair in zip(pairs, backends) for word in pair)])]
 
 
+def portmap_into(settings, folder, machine):
+    pairs = [f"127.0.0.1:{FRONTEND + offset}" for offset in TCP_PORTS] + [f"127.0.0.1:{FRONTEND + DATAGRAMS}/udp"]
+    backends = [f"127.0.0.1:{BACKEND + offset}" for offset in (*TCP_PORTS, DATAGRAMS)]
+    words = [word for pair in zip(pairs, backends) for word in pair]
+    return [lab.start([settings.portmap, "proxy", "--into", machine.guest, *words])]
+
+
 def docker_proxy(settings, folder, machine):
     if not settings.docker_proxy:
         raise lab.Failed("docker-proxy is not there")
@@ -90,11 +97,14 @@ def pasta(settings, folder, machine):
     return [lab.start(["pasta", "-f", "--runas", "0:0", *forwards, *place])]
 
 
+INTO = "portmap --into"
+
 # A contender is a line here: who starts it, and whether it takes datagrams too.
 CONTENDERS = {
     "direct": (direct, True),
     "docker-proxy": (docker_proxy, True),
     "portmap": (portmap, True),
+    INTO: (portmap_into, True),
     "portmap as docker-proxy": (portmap_as_docker_proxy, True),
     "haproxy": (haproxy, False),
     "nginx": (nginx, True),
@@ -174,6 +184,7 @@ def run(settings, results):
         for name, values in speeds.items():
             mean = statistics.geometric_mean(values)
             results.add("tcp streams, geometric mean", name, mean, "Gbit/s", "high", "docker-proxy", 1.25)
+            compare_into(results, "tcp streams, geometric mean", name, mean, "Gbit/s", 1.4)
         for name, values in costs.items():
             mean = statistics.geometric_mean(values)
             results.add("cpu, tcp streams, geometric mean", name, mean, "s/GB", "low", "docker-proxy", 0.65)
@@ -185,6 +196,7 @@ def run(settings, results):
                     continue
                 results.add(f"tcp {metric}", contender.name, found["per_s"], "/s", "high", "docker-proxy", aim)
                 if what == "connect":
+                    compare_into(results, f"tcp {metric}", contender.name, found["per_s"], "/s", 1.5)
                     results.add(f"tcp {metric}: p99", contender.name, found["p99_ms"], "ms", "low", "docker-proxy", 1)
         for metric, count, size, rate, aim in PACKETS:
             for contender in contenders:
@@ -204,6 +216,15 @@ def run(settings, results):
                     results.add(f"lost, {metric}", name, lost * 100, "%")
     for contender in contenders:
         contender.end()
+
+
+def compare_into(results, metric, name, value, unit, aim):
+    """The way into a namespace has rows of its own, beside docker's proxy and beside the other that goes there."""
+    contender = "portmap" if name == INTO else name
+    if name in (INTO, "docker-proxy"):
+        results.add(f"into a namespace, {metric}", contender, value, unit, "high", "docker-proxy", aim)
+    if name in (INTO, "pasta"):
+        results.add(f"into a namespace, {metric}, beside pasta", contender, value, unit, "high", "pasta", 1)
 
 
 def attempt(results, contender, *job):

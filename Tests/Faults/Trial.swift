@@ -19,7 +19,7 @@ final class Trial {
     try Self.reset(scenario, portmap)
     before = try Fingerprint(portmap: portmap)
     try scenario.declare(\.then)
-    microseconds = try Machine.mustRun([portmap] + scenario.command).microseconds
+    microseconds = try Machine.mustRun(Scenario.words(portmap, scenario.command)).microseconds
     after = try Fingerprint(portmap: portmap)
     try Self.reset(scenario, portmap)
     let again = try Fingerprint(portmap: portmap)
@@ -32,7 +32,7 @@ final class Trial {
   private static func reset(_ scenario: Scenario, _ portmap: String) throws {
     try Machine.mustRun([portmap, "unmap", "--all"])
     try scenario.declare(\.before)
-    for command in scenario.before { try Machine.mustRun([portmap] + command) }
+    for command in scenario.before { try Machine.mustRun(Scenario.words(portmap, command)) }
   }
 
   /// The command with a death at one instant, then what the next command makes of it.
@@ -46,7 +46,7 @@ final class Trial {
     _ body: ([String]) throws -> Machine.Ended
   ) throws {
     try scenario.declare(\.then)
-    let ended = try body([portmap] + scenario.command)
+    let ended = try body(Scenario.words(portmap, scenario.command))
     Machine.endTracers()
     Machine.awaitStages()
     let recovery = recovery(childrenDie: childrenDie)

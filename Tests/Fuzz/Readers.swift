@@ -117,6 +117,9 @@ enum Readers {
   /// `iptables-save`, next to the rules of a mapping, and others' rules in it.
   static func rules(_ text: String) {
     let saved = SavedRules(text)
+    for (id, _) in RuleCounters.led(in: Array(text.utf8), prefix: "portmap:") {
+      expect(id.utf8.count <= 24, "an id that is a whole text")
+    }
     for (family, mapping) in Sample.mappings {
       let comparison = RuleComparison(
         family,

@@ -6,6 +6,7 @@ import Foundation
 /// accepts is written out and read once more wherever there are words for it.
 enum FuzzTarget: String, CaseIterable {
   case grammar, state, holder, route, rules, netlink, nft, conf
+  case cni
 
   func read(_ bytes: [UInt8]) {
     switch self {
@@ -17,6 +18,7 @@ enum FuzzTarget: String, CaseIterable {
     case .netlink: Readers.netlink(bytes)
     case .nft: Readers.nft(bytes)
     case .conf: Readers.conf(bytes)
+    case .cni: Readers.cni(bytes)
     }
   }
 }

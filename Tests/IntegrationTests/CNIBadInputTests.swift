@@ -101,7 +101,7 @@ import Testing
         try topology.host.expectUnchanged(before)
       }
       let words = ["sh", "-c", "exec \"$0\" <&-", runtime.path("portmap")]
-      #expect([5, 6].contains(try code(topology.host.exec(words, environment: variables, status: 1))))
+      #expect(try code(topology.host.exec(words, environment: variables, status: 1)) == 5)
       let folder = ["sh", "-c", "exec \"$0\" </tmp", runtime.path("portmap")]
       #expect(try code(topology.host.exec(folder, environment: variables, status: 1)) == 5)
     }

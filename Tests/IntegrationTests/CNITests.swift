@@ -310,6 +310,19 @@ import Testing
         let failure = try failure(runtime.portmap("CHECK", "c1", other, behind: result, status: 1))
         #expect(failure.code == 100, "\(failure)")
       }
+      // What others have lost is no matter of this attachment.
+      try runtime.portmap("ADD", "c2", [PortMapping(8090, 80)], behind: result)
+      try topology.host.exec(
+        "sh",
+        "-c",
+        "iptables-save | sed -n '/dport 8090 .*DNAT/s/-A/iptables -t nat -D/p' | sh"
+      )
+      try topology.portmap("check", status: 1)
+      try runtime.portmap("CHECK", "c1", ports, behind: result)
+      #expect(
+        try failure(runtime.portmap("CHECK", "c2", [PortMapping(8090, 80)], behind: result, status: 1)).code
+          == 100
+      )
       try topology.host.killProcesses()
       let failure = try failure(runtime.portmap("CHECK", "c1", ports, behind: result, status: 1))
       #expect(failure.code == 100 && failure.details.contains("8080"), "\(failure)")
@@ -367,11 +380,12 @@ import Testing
       let variables = ["CNI_CONTAINERID": "", "CNI_NETNS": "", "CNI_IFNAME": ""]
       let configuration = try runtime.configuration()
       #expect(try runtime.raw("STATUS", configuration, variables: variables).stdout.isEmpty)
-      let without = variables.merging(["PATH": topology.folder]) { $1 }
-      var other = runtime
-      other.prefix = ["env"]
-      let outcome = try other.raw("STATUS", configuration, variables: without, status: nil)
-      #expect(outcome.status != 0)
+      // A PATH without iptables.
+      let folder = topology.folder + "/bin"
+      try run(["sh", "-c", "mkdir \"$0\" && ln -s /bin/sh \"$0/sh\"", folder])
+      let without = variables.merging(["PATH": folder]) { $1 }
+      let outcome = try runtime.raw("STATUS", configuration, variables: without, status: 1)
+      #expect(try failure(outcome).code == 50 && outcome.stdout.contains("iptables"))
       runtime.prefix = ["setpriv", "--bounding-set", "-net_admin"]
       #expect(try failure(runtime.raw("STATUS", configuration, variables: variables, status: 1)).code == 50)
     }

@@ -131,6 +131,7 @@ import Testing
       #expect(try desk.offers(shell, "portmap ").filter { !$0.hasPrefix("-") } == commands)
       let leading = try desk.offers(shell, "portmap -")
       let common = options(in: try desk.portmap("list", "--help"))
+        .intersection(options(in: try desk.portmap("check", "--help")))
       #expect(leading == common.union(["--version", "-n", "--dry-run"]))
       for line in ["portmap -q ", "portmap --state-dir /x --json "] {
         #expect(try desk.offers(shell, line).filter { !$0.hasPrefix("-") } == commands, "\(line)")

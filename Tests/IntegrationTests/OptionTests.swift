@@ -76,6 +76,12 @@ import Testing
     ["proxy", "8080/udp", "10.99.0.2:80", "--proxy-protocol", "v2"],
     ["proxy", "--udp-timeout", "0", "8080", "10.99.0.2:80"],
     ["proxy", "8080-8081", "10.99.0.2:80-82"], ["list", "--state-dir"],
+    ["map", "--into", "web", "--no-proxy", "80"], ["map", "--into", "web", "--masquerade", "80"],
+    ["map", "--into", "web", "--bridge", "br0", "80"], ["map", "--into", "web", "--to", "web", "80"],
+    ["map", "--into=", "80"], ["map", "--into", ".", "80"], ["map", "--into", "web", "--into", "db", "80"],
+    ["map", "--into", "web", "--to", "0.0.0.0", "80"], ["alloc", "--into", "web"],
+    ["map", "--into", "web", "--proxy-protocol", "v1", "80/udp"], ["map", "--into", "web"],
+    ["proxy", "--into=", "8080", "10.99.0.2:80"], ["proxy", "--into", "..", "8080", "10.99.0.2:80"],
     ["list", "--state-dir="], ["alloc", "--state-dir", ""],
   ])
   func usageErrors(_ arguments: [String]) throws {

@@ -28,7 +28,7 @@ import Testing
     #expect(state.firewallVariant == "nf_tables")
     #expect(state.cursors == ["tcp": 49153])
     #expect(
-      state.mappings.map(\.description) == [
+      state.mappings.map(\.mapping.description) == [
         "8080->10.99.0.2:80", "8000-8010->10.99.0.2:9000-9010/udp", "[::]:8443->[fd00:99::2]:443",
         "127.0.0.1:8082->10.99.0.3:82", "0.0.0.0:8083->10.99.0.3:83", "8084->10.99.0.4:84",
         "8085->10.99.0.4:85", "8085->10.99.0.4:85/udp", "8086->172.16.42.4:86", "8087->172.16.42.3:87",

@@ -33,6 +33,11 @@ import Testing
 
   private func messages() throws -> [HolderMessage] {
     let holdings = try holdings()
+    let path = try #require(NamespaceName("/" + String(repeating: "n", count: 4000)))
+    let guests = [
+      GuestNamespace(name: path, identity: NamespaceIdentity(inode: .max, startTime: 1)),
+      try #require(GuestNamespace(text: "4026532201:web")),
+    ]
     let parts = holdings.map { HolderMessage.Part(holding: $0, offset: $0.ports.first, count: 253) }
     return [
       .hold(parts), .hold([]), .begin, .take(id: "a0000001"), .release(ids: holdings.map(\.id)),
@@ -40,8 +45,25 @@ import Testing
       .described(holdings),
       .described([]), .locate, .located(cookie: .max), .refused(nil), .refused(.notHeld),
       .refused(Refusal(rawValue: 200)),
+      .count, .counted(remaining: 0, []), .counted(remaining: .max, try counts()),
       .failed(SystemError(call: "listen", errno: EADDRINUSE)), .failed(SystemError(call: "", errno: -1)),
-    ]
+      .askForEntered,
+    ] + guests.flatMap { [.enter($0), .entered($0)] }
+  }
+
+  private func counts() throws -> [HoldingCount] {
+    try holdings().enumerated().map { number, holding in
+      let number = UInt64(number)
+      let count = ProxyCount(
+        clients: number,
+        open: number % 3,
+        bytesIn: .max - number,
+        bytesOut: number << 32,
+        failed: number,
+        lastFailure: number % 2 == 0 ? nil : ProxyFailure(errno: ECONNREFUSED, time: 1_795_000_000)
+      )
+      return HoldingCount(id: holding.id, count: count)
+    }
   }
 
   @Test func roundTrip() throws {
@@ -75,6 +97,28 @@ import Testing
     }
   }
 
+  /// What a later version may send to a process of this one, and understands from it: byte by byte.
+  @Test func messageOfCounts() throws {
+    #expect(HolderMessage.count.bytes == [1, 9])
+    let count = ProxyCount(
+      clients: 3,
+      open: 1,
+      bytesIn: 258,
+      bytesOut: 65_536,
+      failed: 2,
+      lastFailure: ProxyFailure(errno: 111, time: 0x6AFD_5E80)
+    )
+    let message = HolderMessage.counted(remaining: 5, [HoldingCount(id: "a1b2c3d4", count: count)])
+    let expected: [UInt8] =
+      [1, 136, 0, 0, 0, 5] + Array("a1b2c3d4".utf8) + [0, 0, 0, 0, 0, 0, 0, 3] + [0, 0, 0, 0, 0, 0, 0, 1]
+      + [0, 0, 0, 0, 0, 0, 1, 2] + [0, 0, 0, 0, 0, 1, 0, 0] + [0, 0, 0, 0, 0, 0, 0, 2] + [0, 0, 0, 111]
+      + [0, 0, 0, 0, 0x6A, 0xFD, 0x5E, 0x80]
+    #expect(message.bytes == expected)
+    #expect(HolderMessage(expected) == message)
+    // A time without a reason makes no sense.
+    #expect(HolderMessage(expected.dropLast(12) + [0, 0, 0, 0] + expected.suffix(8)) == nil)
+  }
+
   @Test func aReasonIsCutAndNotRefused() {
     let long = SystemError(call: String(repeating: "x", count: 1000), errno: ENOMEM)
     guard case .failed(let error)? = HolderMessage(HolderMessage.failed(long).bytes) else {
@@ -90,7 +134,7 @@ import Testing
       bytes[0] = HolderMessage.version + 1
       #expect(HolderMessage(bytes) == nil)
     }
-    for kind: UInt8 in [0, 7, 127, 132, 133, 134, 135, 255] {
+    for kind: UInt8 in [0, 7, 127, 132, 133, 134, 135, 136, 255] {
       #expect(HolderMessage([HolderMessage.version, kind]) == nil)
     }
     #expect(HolderMessage([]) == nil)
@@ -131,6 +175,12 @@ import Testing
       Array(repeating: holding, count: HolderMessage.holdingsPerMessage)
     )
     #expect(described.bytes.count <= UnixSocket.longestMessage)
+    let count = try #require(try counts().last)
+    let counted = HolderMessage.counted(
+      remaining: 0,
+      Array(repeating: count, count: HolderMessage.holdingsPerMessage)
+    )
+    #expect(counted.bytes.count <= UnixSocket.longestMessage)
   }
 
   @Test func rangesAreChecked() throws {

@@ -64,11 +64,30 @@ import Testing
     var wanted = Wanted(holder: "c0000001")
     wanted.reservations = [reservation(8080, "b0000001"), reservation(9090, "b0000002")]
     let before = try state(wanted)
-    let some = Plan.holdingAgain([.reservation(wanted.reservations[0])], by: "c0000002", in: before)
+    let one = Launch(holder: "c0000002", holdings: [.reservation(wanted.reservations[0])])
+    let some = Plan.holdingAgain(one, in: before)
     #expect(some.removal.holders.isEmpty)
     #expect(some.next.reservations.map(\.holder) == ["c0000002", "c0000001"])
-    let all = Plan.holdingAgain(wanted.reservations.map { .reservation($0) }, by: "c0000002", in: before)
-    #expect(all.removal.holders == ["c0000001"])
+    let both = Launch(holder: "c0000002", holdings: wanted.reservations.map { .reservation($0) })
+    #expect(Plan.holdingAgain(both, in: before).removal.holders == ["c0000001"])
+  }
+
+  /// A process enters one namespace, so what leads into two, and into none, is held by three.
+  @Test func aProcessForEachNamespace() throws {
+    let web = try #require(GuestNamespace(text: "4026532201:web"))
+    let other = try #require(GuestNamespace(text: "4026532202@1:4711"))
+    var wanted = Wanted(holder: "c0000001")
+    for (number, guest) in [web, nil, other, web].enumerated() {
+      var mapping = try Samples.mapping("a000000\(number)", "\(8080 + number):80")
+      mapping.into = guest
+      wanted.mappings.append(mapping)
+    }
+    wanted.guestHolders = [web: "c0000002", other: "c0000003"]
+    let plan = try Plan.making(wanted, in: try state(Wanted(holder: "")), on: Samples.host)
+    #expect(plan.next.mappings.map(\.holder) == ["c0000002", "c0000001", "c0000003", "c0000002"])
+    #expect(plan.making.launches.map(\.guest) == [web, nil, other])
+    #expect(plan.making.launches.map { $0.holdings.map(\.id) }.first == ["a0000000", "a0000003"])
+    #expect(Set(plan.making.undoing(variant: nil).holders) == ["c0000001", "c0000002", "c0000003"])
   }
 
   @Test func releaseNamesWhatEnds() throws {

@@ -45,11 +45,24 @@ final class RunningProxy {
     func handle(events: UInt32, tag: UInt32) {
       var group: UInt8 = 0
       guard read(descriptor.raw, &group, 1) == 1 else { return loop.stop() }
+      if group & RunningProxy.question != 0 {
+        return tell(server.count(ofGroup: Int(group ^ RunningProxy.question)))
+      }
       server.release(group: Int(group))
       // Told after the turn, when everything is closed.
       loop.after(milliseconds: 0) { [descriptor] in _ = write(descriptor.raw, "x", 1) }
     }
+
+    private func tell(_ count: ProxyCount?) {
+      var writer = ByteWriter()
+      writer.put(count != nil)
+      HoldingCount(id: "", count: count ?? ProxyCount()).encode(to: &writer)
+      _ = write(descriptor.raw, writer.bytes, writer.bytes.count)
+    }
   }
+
+  /// Marks a group's number as a question for what it has carried.
+  private static let question: UInt8 = 0x80
 
   private let control: Endpoint
   private let clock: clockid_t
@@ -108,6 +121,14 @@ final class RunningProxy {
 
   /// Waits until the proxy has dealt with what had arrived before.
   func catchUp() throws { try release(group: 0) }
+
+  /// What a group has carried.
+  func count(ofGroup group: UInt8 = 1) throws -> ProxyCount? {
+    try control.send([group | Self.question])
+    var reader = ByteReader(try control.receive(100)[...])
+    guard let isUsed = reader.flag(), let told = HoldingCount(from: &reader) else { return nil }
+    return isUsed ? told.count : nil
+  }
 
   func release(group: UInt8) throws {
     try control.send([group])

@@ -23,6 +23,9 @@ import Testing
       state.mappings.append(Samples.record(try Samples.mapping(number: number, using: &random)))
     }
     state.mappings[3].status = .broken
+    state.mappings[4].mapping.into = GuestNamespace(text: "4026532201@199025:4711")
+    state.mappings[5].mapping.into = GuestNamespace(text: "4026532201:/run/a%20b%7cc")
+    state.netnsInode = 4_026_531_840
     state.cursors = ["tcp": 49200, "udp": 65535]
     state.firewallVariant = "nf_tables"
     state.saidNoIPv6 = true

@@ -73,6 +73,15 @@ int clinux_has_filter(int fd);
 /// The cookie of the calling process's network namespace (SO_NETNS_COOKIE), 0 and errno on failure.
 uint64_t clinux_netns_cookie(void);
 
+/// 1 when a descriptor is that of a network namespace, 0 when not.
+int clinux_is_network_namespace(int fd);
+/// Opens the user namespace that a namespace belongs to, close-on-exec (NS_GET_USERNS, ioctl_nsfs(2)).
+int clinux_owner_of_namespace(int fd);
+int clinux_enter_network_namespace(int fd);
+int clinux_enter_user_namespace(int fd);
+/// Keeps others of the same user, and of a user namespace that this process enters, out of its memory and descriptors.
+int clinux_set_undumpable(void);
+
 int clinux_peer_credentials(int fd, struct clinux_ucred *credentials);
 
 /// Sends `length` bytes with `count` descriptors (SCM_RIGHTS); at most 253 of them, the kernel's SCM_MAX_FD. Fails with
@@ -131,6 +140,9 @@ int clinux_catch_signals(void);
 int clinux_caught_signal(void);
 /// One of those signals that has arrived since the last call, 0 when none has.
 int clinux_fresh_signal(void);
+
+/// The first place of some bytes among others, null where they are not there (memmem(3)).
+const void *clinux_find(const void *bytes, size_t count, const void *wanted, size_t wanted_count);
 
 /// The variables of this process as they are in memory, byte for byte, with a null pointer at the end.
 char **clinux_environment(void);

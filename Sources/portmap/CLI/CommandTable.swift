@@ -68,6 +68,12 @@ enum CommandTable {
     value: "v1|v2",
     help: "begin each connection with a PROXY protocol header"
   )
+  private static let into = OptionDefinition(
+    name: "--into",
+    value: "NETNS",
+    help:
+      "connect from inside a network namespace: its name, a process or a path; --to is an address in there"
+  )
   private static let target =
     "A TARGET is a port (8080/udp), a whole range, a spec, a line that map printed, an address or its name, or an id."
   private static let done = (ExitStatus.success, "done")
@@ -81,7 +87,10 @@ enum CommandTable {
   static let commands = [
     CommandDefinition(
       name: "map",
-      synopsis: ["map [--to ADDR|NAME] [OPTION...] SPEC... [-- CMD ARG...]"],
+      synopsis: [
+        "map [--to ADDR|NAME] [OPTION...] SPEC... [-- CMD ARG...]",
+        "map --into NETNS [--to ADDR] [OPTION...] SPEC... [-- CMD ARG...]",
+      ],
       summary: "map ports of this host to a backend",
       details: [
         "A SPEC is [HOST_IP:][HOST[-END]]:BACKEND[-END][/PROTO], or BACKEND[-END][/PROTO], whose host port is"
@@ -94,7 +103,7 @@ enum CommandTable {
           value: "ADDR|NAME",
           help: "the backend (default: $PORTMAP_TO, else the next address of the bridge network)"
         ),
-        hostIP, bridge,
+        into, hostIP, bridge,
         OptionDefinition(name: "--no-proxy", help: "rules only: loopback and the other family get no answer"),
         OptionDefinition(
           name: "--proxy-only",
@@ -196,10 +205,15 @@ enum CommandTable {
     ),
     CommandDefinition(
       name: "list",
-      synopsis: ["list [TARGET...]"],
+      synopsis: ["list [--stats] [TARGET...]"],
       summary: "show mappings, reservations and addresses",
       details: [target],
-      options: [],
+      options: [
+        OptionDefinition(
+          name: "--stats",
+          help: "what has gone through each mapping: connections, bytes, failures"
+        )
+      ],
       example: ("portmap list 8080", "shows the mapping of port 8080"),
       statuses: [done, (.failed, "failed"), usage, notPermitted, nowhere],
       run: ListCommand.run
@@ -213,7 +227,7 @@ enum CommandTable {
           + " those, and each operand is just a backend."
       ],
       options: [
-        proxyProtocol,
+        into, proxyProtocol,
         OptionDefinition(
           name: "--udp-timeout",
           value: "SECONDS",

@@ -30,7 +30,8 @@ enum Run {
 
   /// Runs as CNI's portmap plugin, and dies of the signal that interrupted it, if one did.
   static func plugin() -> Int32 {
-    openStandardDescriptors()
+    // A standard input that is not there is a failure to read, not an empty configuration.
+    openStandardDescriptors(input: O_WRONLY)
     signal(SIGPIPE, SIG_IGN)
     signal(SIGCHLD, SIG_DFL)
     _ = clinux_catch_signals()
@@ -95,9 +96,9 @@ enum Run {
 
   /// Puts something in the place of standard descriptors that are closed, or the first file opened would take it:
   /// results and messages would end up there.
-  private static func openStandardDescriptors() {
+  private static func openStandardDescriptors(input: Int32 = O_RDONLY) {
     while true {
-      let descriptor = open("/dev/null", O_RDONLY)
+      let descriptor = open("/dev/null", fcntl(STDIN_FILENO, F_GETFD) < 0 ? input : O_RDONLY)
       if descriptor > 2 {
         close(descriptor)
         return

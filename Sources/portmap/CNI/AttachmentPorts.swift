@@ -98,7 +98,8 @@ struct AttachmentPorts: Equatable {
       masquerade: settings.masqueradesAll && settings.snat,
       proxyProtocol: nil
     )
-    // What is on a loopback address and held by somebody else has no rule, but keeps others of portmap off.
+    // What is on a loopback address and held by somebody else has no rule, only entries on connect(2), and keeps others
+    // of portmap off.
     let none = Delivery(rules: false, nat: false, proxy: false)
     guard var delivery = (try? request.delivery(from: host, to: backend)) ?? (host.isLoopback ? none : nil)
     else { return nil }

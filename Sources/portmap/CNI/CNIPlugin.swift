@@ -46,7 +46,7 @@ struct CNIPlugin {
     switch call.command {
     case .add: try add(attachment, call, configuration)
     case .check: try check(attachment, call, configuration)
-    case .del: try Detaching(setting).release(attachment)
+    case .del: try Detaching(setting).release(attachment, isLikely: configuration.asksForPorts)
     case .gc:
       let valid = try configuration.validAttachments()
       try Detaching(setting).release(network: configuration.network, but: valid)
@@ -129,13 +129,18 @@ private enum StandardInput {
 }
 
 extension CNIConfiguration {
+  /// Whether any port mapping stands in it, valid or not.
+  fileprivate var asksForPorts: Bool {
+    body["runtimeConfig"]?["portMappings"]?.elements.contains { _ in true } ?? false
+  }
+
   /// The attachments to the network that are still there, as GC is told.
-  fileprivate func validAttachments() throws(CNIError) -> Set<Attachment> {
+  fileprivate func validAttachments() throws(CNIError) -> [Attachment] {
     let key = "cni.dev/valid-attachments"
     guard let list = try body.list(key) else {
       throw CNIError(.invalidConfiguration, "missing \(key)", "without \(key) nothing is released")
     }
-    var valid: Set<Attachment> = []
+    var valid: [Attachment] = []
     for element in list {
       guard let container = try element.text("containerID"), let interface = try element.text("ifname") else {
         throw CNIError(
@@ -144,7 +149,7 @@ extension CNIConfiguration {
           "\(key) has \(element.excerpt), without containerID or ifname"
         )
       }
-      valid.insert(Attachment(network: network, container: container, interface: interface))
+      valid.append(Attachment(network: network, container: container, interface: interface))
     }
     return valid
   }

@@ -6,24 +6,29 @@ struct Detaching {
   init(_ setting: Setting) { self.setting = setting }
 
   /// Releases what an attachment has, what the original plugin has made for it included.
-  func release(_ attachment: Attachment) throws {
-    try release(recordsOf: attachment)
+  ///
+  /// - Parameter isLikely: Whether it is likely to have anything: then it is not worth while to look without the lock.
+  func release(_ attachment: Attachment, isLikely: Bool) throws {
+    try release(recordsOf: attachment, isLikely: isLikely)
     try removeOriginal(of: attachment)
   }
 
   /// Releases what an attachment has as far as the state knows.
-  func release(recordsOf attachment: Attachment) throws {
-    try release { $0 == attachment }
+  func release(recordsOf attachment: Attachment, isLikely: Bool = false) throws {
+    let origin = attachment.origin
+    try release(isLikely: isLikely) { $0 == origin }
   }
 
   /// Releases what attachments to a network have, but for those that are still valid.
-  func release(network: String, but valid: Set<Attachment>) throws {
-    try release { $0.network == network && !valid.contains($0) }
+  func release(network: String, but valid: [Attachment]) throws {
+    let prefix = Attachment.prefix(of: network)
+    let valid = Set(valid.map(\.origin))
+    try release(isLikely: false) { $0.name.hasPrefix(prefix) && !$0.isLine && !valid.contains($0) }
   }
 
-  /// Releases what the attachments have that `isGoing` names.
-  private func release(_ isGoing: (Attachment) -> Bool) throws {
-    guard try mayHaveAny(isGoing) else { return }
+  /// Releases the mappings whose origins `isGoing` names.
+  private func release(isLikely: Bool, _ isGoing: (Origin) -> Bool) throws {
+    guard try mayHaveAny(isLikely, isGoing) else { return }
     let workspace = try Workspace.open(setting)
     defer { workspace.close() }
     let going = workspace.state.mappings(of: isGoing)
@@ -34,8 +39,9 @@ struct Detaching {
 
   /// Whether there is anything to release, looked up without the lock: most containers have no ports. What an ADD that
   /// was killed has begun is an intent.
-  private func mayHaveAny(_ isGoing: (Attachment) -> Bool) throws -> Bool {
+  private func mayHaveAny(_ isLikely: Bool, _ isGoing: (Origin) -> Bool) throws -> Bool {
     guard let folder = try StateFolder.open(setting.statePath) else { return false }
+    if isLikely { return true }
     var file = StateFile(folder: folder)
     let state = try file.read()
     return state.intent != nil || !state.mappings(of: isGoing).isEmpty
@@ -60,8 +66,8 @@ struct Detaching {
 }
 
 extension State {
-  /// The mappings of the attachments that `isMeant` names.
-  fileprivate func mappings(of isMeant: (Attachment) -> Bool) -> [MappingRecord] {
-    mappings.filter { $0.mapping.origin.flatMap { Attachment($0) }.map(isMeant) ?? false }
+  /// The mappings whose origins `isMeant` names.
+  fileprivate func mappings(of isMeant: (Origin) -> Bool) -> [MappingRecord] {
+    mappings.filter { $0.mapping.origin.map(isMeant) ?? false }
   }
 }

@@ -14,7 +14,13 @@ extension MapRequest {
     let noProxy = arguments.has("--no-proxy")
     let proxyOnly = arguments.has("--proxy-only")
     if noProxy, proxyOnly { throw Failure.usage("--no-proxy and --proxy-only exclude each other") }
-    let mode: Mode = noProxy ? .noProxy : proxyOnly ? .proxyOnly : .full
+    let into = try arguments.namespace()
+    if into != nil {
+      for option in ["--no-proxy", "--masquerade", "--bridge"] where arguments.has(option) {
+        throw Failure.usage("--into and \(option) exclude each other: only a proxy leads into a namespace")
+      }
+    }
+    let mode: Mode = noProxy ? .noProxy : proxyOnly || into != nil ? .proxyOnly : .full
     let masquerade = arguments.has("--masquerade")
     if masquerade, proxyOnly {
       throw Failure.usage(
@@ -23,8 +29,8 @@ extension MapRequest {
     }
     let proxyProtocol = try arguments.proxyProtocol()
     if proxyProtocol != nil {
-      guard proxyOnly else {
-        throw Failure.usage("--proxy-protocol needs --proxy-only: no receiver may have to guess")
+      guard mode == .proxyOnly else {
+        throw Failure.usage("--proxy-protocol needs --proxy-only or --into: no receiver may have to guess")
       }
       guard specs.allSatisfy({ $0.transports == .one(.tcp) }) else {
         throw Failure.usage("--proxy-protocol is for tcp alone")
@@ -34,8 +40,12 @@ extension MapRequest {
     if !hostAddresses.isEmpty, let spec = specs.firstIndex(where: { $0.hostAddress != .every }) {
       throw Failure.usage("--host-ip is for specs without an address, not for '\(arguments.operands[spec])'")
     }
-    let to = arguments.value("--to") ?? context.variable("PORTMAP_TO")
+    let to =
+      arguments.value("--to") ?? (into == nil ? context.variable("PORTMAP_TO") : "\(IPAddress.loopbackV4)")
     let source = arguments.has("--to") ? "--to" : "PORTMAP_TO"
+    if into != nil, let to, SpecText.backendAddress(to) == nil {
+      throw Failure.usage("invalid backend '\(to)' for --to: with --into it is an address in that namespace")
+    }
     if to != nil, arguments.has("--bridge") {
       throw Failure.usage("--bridge is where an address is taken from, and \(source) names one already")
     }
@@ -49,6 +59,7 @@ extension MapRequest {
       mode: mode,
       hostAddresses: hostAddresses,
       to: to,
+      into: into,
       bridge: try arguments.bridge(context),
       range: try arguments.portRange(context),
       masquerade: masquerade,

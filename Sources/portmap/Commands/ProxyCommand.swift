@@ -7,15 +7,18 @@ enum ProxyCommand {
     let options = try ProxyOptions(arguments, context)
     try Failure.wrapping("forward") {
       let loop = try EventLoop()
+      // It has to be there before a port is taken, which is for a moment only where it is not.
+      let namespace = try options.into.map { name throws(NamespaceError) in try OpenedNamespace(name) }
       let ending = try ProxyEnding(loop, withParent: false)
       let (frontends, pairs) = try options.open()
+      if let namespace { try namespace.enter() }
       let server = ProxyServer(loop: loop)
       for (socket, route) in frontends {
         try DropFilter.detach(from: socket)
         try server.serve(socket, route: route, group: 0)
       }
       if context.json {
-        try Output.json(pairs.map(MappingDocument.init(_:)))
+        try Output.json(pairs.map { MappingDocument($0, into: options.into) })
       } else if context.quiet {
         try Output.lines(pairs.map { "\($0.hostPorts)" })
       } else {
@@ -42,9 +45,12 @@ private struct ProxyOptions {
   private let inherited: Int
   private let proxyProtocol: ProxyProtocol?
   private let udpTimeout: Int
+  /// The network namespace that the backends are in.
+  let into: NamespaceName?
 
   init(_ arguments: ParsedArguments, _ context: Context) throws {
     proxyProtocol = try arguments.proxyProtocol()
+    into = try arguments.namespace()
     let timeout = arguments.value("--udp-timeout") ?? "90"
     guard let seconds = PortRange.port(timeout[...]), seconds > 0 else {
       throw Failure.usage("invalid time '\(timeout)' for --udp-timeout: expected seconds, 1-65535")
@@ -144,7 +150,7 @@ private struct ProxyOptions {
           width: backend.ports.count,
           hosts: [frontend.hostAddress],
           transports: frontend.transports.transports,
-          ownBackend: interfaces.isSame(frontend.hostAddress, backend.ip) ? backend.ports : nil
+          ownBackend: isSame(frontend.hostAddress, backend, interfaces) ? backend.ports : nil
         )
       )
       for (host, transport, sockets) in held.sockets {
@@ -172,8 +178,13 @@ private struct ProxyOptions {
     _ backend: Endpoint,
     _ interfaces: Interfaces
   ) throws(Failure) {
-    guard ports == backend.ports, interfaces.isSame(host, backend.ip) else { return }
+    guard ports == backend.ports, isSame(host, backend, interfaces) else { return }
     throw .usage("\(backend.ip) port \(backend.ports) would be its own backend")
+  }
+
+  /// Whether a backend is the host itself.
+  private func isSame(_ host: HostAddress, _ backend: Endpoint, _ interfaces: Interfaces) -> Bool {
+    into == nil && interfaces.isSame(host, backend.ip)
   }
 
   /// Takes the sockets from descriptor 3 on.

@@ -28,7 +28,10 @@ enum RepairCommand {
   private static func rules(_ differences: [Difference], _ workspace: Workspace) throws -> [String] {
     try IPAddress.Family.allCases.filter { family in differences.contains { $0.isOfRules(family) } }.map {
       family in
-      try workspace.firewall().shown(family, RuleInspection(workspace).comparison(family).repairText)
+      try workspace.firewall().shown(
+        family,
+        RuleInspection(workspace).comparison(family, counters: true).repairText
+      )
     }
   }
 

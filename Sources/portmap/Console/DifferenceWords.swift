@@ -17,11 +17,12 @@ extension Difference: CustomStringConvertible {
     case .notHeld(let holding, _), .socketAltered(let holding, _, _): "\(holding)"
     case .heldInExcess(_, let record): "background process \(record.process.pid)"
     case .processUnknown(let id): "background process (\(id))"
+    case .namespaceReplaced(let holdings, _, _), .namespaceGone(let holdings, _): Self.list(holdings)
     case .declarationFailed(let failure): "\(failure.origin)"
     case .bridgeMissing(let bridge), .bridgeAddressMissing(let bridge), .bridgeDown(let bridge):
       "bridge \(bridge.name)"
     case .guestLinkMissing(let address), .guestUnplugged(let address), .guestLinkDown(let address),
-      .guestHairpinOff(let address):
+      .guestHairpinOff(let address), .guestReplaced(let address):
       "address \(address.ip) (\(address.name ?? address.link ?? ""))"
     case .linkUnknown(let link): "link \(link)"
     case .forwardingOff(let family): Forwarding.name(family)
@@ -51,11 +52,16 @@ extension Difference: CustomStringConvertible {
     case .socketAltered(_, _, .listening): "it is lent, but its server cannot listen on it"
     case .socketAltered(_, _, .notListening): "it is reserved, but others could listen on it"
     case .processUnknown: "it holds nothing that is mapped or reserved"
+    case .namespaceReplaced(_, _, let guest):
+      "\(guest.name) is another network namespace now than the one that it leads into"
+    case .namespaceGone(_, let error): "\(error.reason), into which it leads"
     case .declarationFailed(let failure): failure.problem
     case .bridgeMissing: "it is gone"
     case .bridgeAddressMissing(let bridge): "its address \(bridge.subnet) is gone"
     case .bridgeDown: "it is down"
     case .guestLinkMissing(let address): "its link \(address.link ?? "") is gone"
+    case .guestReplaced(let address):
+      "\(address.name ?? "") is another network namespace now than the one that its link \(address.link ?? "") leads into"
     case .guestUnplugged(let address): "its link \(address.link ?? "") is not plugged into \(address.bridge)"
     case .guestLinkDown(let address): "its link \(address.link ?? "") is down"
     case .guestHairpinOff(let address): "its link \(address.link ?? "") has lost its hairpin mode"
@@ -90,14 +96,15 @@ extension Difference {
     switch self {
     case .removalUnfinished(let mapping): return selection.mappings.contains(mapping.id)
     case .foreignRule(let rule): return selection.mappings.contains(rule.mapping.id)
-    case .processDead(_, let holdings), .processSilent(_, let holdings):
+    case .processDead(_, let holdings), .processSilent(_, let holdings),
+      .namespaceReplaced(let holdings, _, _), .namespaceGone(let holdings, _):
       return holdings.contains(where: names)
     case .portTaken(let holding, _, _), .notHeld(let holding, _), .socketAltered(let holding, _, _):
       return names(holding)
     case .bridgeMissing(let bridge), .bridgeAddressMissing(let bridge), .bridgeDown(let bridge):
       return state.addresses.contains { $0.bridge == bridge.name && selection.addresses.contains($0.ip) }
     case .guestLinkMissing(let address), .guestUnplugged(let address), .guestLinkDown(let address),
-      .guestHairpinOff(let address):
+      .guestHairpinOff(let address), .guestReplaced(let address):
       return selection.addresses.contains(address.ip)
     case .forwardingOff(let family):
       return state.mappings.contains {
@@ -146,6 +153,7 @@ extension Mended: CustomStringConvertible {
     case .letGo(let record):
       "background process \(record.process.pid) let go of what was neither mapped nor reserved"
     case .held(let holding): "held \(holding) again"
+    case .entered(let holding, let name): "led \(holding) into \(name) anew"
     case .restoredSocket(let holding): "put \(holding) back to how it was reserved"
     case .madeBridge(let name): "made bridge \(name) again"
     case .gaveAddress(let bridge): "gave bridge \(bridge) its address again"

@@ -10,16 +10,22 @@ struct MappingDocument: Encodable {
   let hostPort: UInt16
   let hostPortEnd: UInt16
   private(set) var id: String?
+  /// The network namespace that it leads into, as it was given; empty for portmap's own.
+  private(set) var into: String?
   private(set) var nat: Bool?
   private(set) var origin: String?
   private(set) var pid: Int32?
   let `protocol`: Transport
   private(set) var proxy: Bool?
-  /// Whether a background process holds the port.
+  /// Present, and false, where no background process holds the port.
   private(set) var reserve: Bool?
+  /// What has gone through, where that was asked for.
+  private(set) var stats: StatisticsDocument?
   private(set) var status: String?
 
-  init(_ pair: PortPair) {
+  /// - Parameter into: The namespace that `proxy` leads into.
+  init(_ pair: PortPair, into: NamespaceName? = nil) {
+    self.into = into?.text
     backendIP = pair.backendIP
     backendPort = pair.backendPorts.first
     backendPortEnd = pair.backendPorts.last
@@ -29,15 +35,17 @@ struct MappingDocument: Encodable {
     self.protocol = pair.transport
   }
 
-  init(_ record: MappingRecord, _ state: State) {
+  init(_ record: MappingRecord, _ state: State, _ statistics: Statistics? = nil) {
     self.init(record.mapping.pair)
+    into = record.mapping.into?.name.text ?? ""
+    stats = statistics.map { StatisticsDocument($0.of(record)) }
     id = record.mapping.id
     connect = record.mapping.delivery.connect
     nat = record.mapping.delivery.nat
     origin = record.mapping.origin?.name ?? ""
     pid = state.holder(record.holder)?.process.pid ?? 0
     proxy = record.mapping.delivery.proxy
-    reserve = !record.holder.isEmpty
+    reserve = record.holder.isEmpty ? false : nil
     status = record.status.rawValue
   }
 }

@@ -78,6 +78,7 @@ struct Failure: Error {
     case let error as SystemError:
       let permission = error.errno == EPERM || error.errno == EACCES
       self.init(permission ? .notPermitted : .failed, "\(cannot): \(error)")
+    case let error as NamespaceError: self.init(error, cannot)
     case let error as StateError:
       self.init(
         error.isPermission ? .notPermitted : .failed,
@@ -237,6 +238,20 @@ struct Failure: Error {
     }
   }
 
+  private init(_ error: NamespaceError, _ cannot: String) {
+    let hint: String? =
+      switch error.problem {
+      case .missing where !error.name.isPath: "ip netns list shows those that are there"
+      case .own: "leave out --into"
+      case .notPermitted:
+        "root may enter every namespace, a user those of the user's own user namespaces"
+          + " (rootless containers, unshare -rn)"
+      default: nil
+      }
+    let status: ExitStatus = error.problem == .notPermitted ? .notPermitted : .failed
+    self.init(status, "\(cannot): \(error.reason)", hint: hint)
+  }
+
   private init(_ error: NetworkError, _ cannot: String) {
     switch error {
     case .noSuchBridge(let name):
@@ -272,6 +287,20 @@ struct Failure: Error {
         "\(cannot): '\(command)' did not print the JSON that was expected",
         hint: "portmap needs the ip of iproute2"
       )
+    }
+  }
+}
+
+extension NamespaceError {
+  /// What is the matter with it, in words.
+  var reason: String {
+    switch problem {
+    case .missing: name.isPath ? "there is no file \(name)" : "there is no network namespace \(name)"
+    case .noProcess: "there is no process \(name)"
+    case .notANamespace: "\(name) is no network namespace"
+    case .own: "\(name) is the network namespace that portmap itself is in"
+    case .notPermitted: "the network namespace \(name) may not be entered"
+    case .failed(let error): "the network namespace \(name) cannot be entered: \(error.reason)"
     }
   }
 }

@@ -1,3 +1,5 @@
+import Foundation
+
 /// Options that several commands have.
 extension ParsedArguments {
   func hostAddresses() throws(Failure) -> [HostAddress] {
@@ -20,6 +22,19 @@ extension ParsedArguments {
       throw .usage("invalid version '\(text)' for --proxy-protocol: expected v1 or v2")
     }
     return version
+  }
+
+  /// The network namespace of `--into`. A relative path is made an absolute one: it is looked at again from elsewhere.
+  func namespace() throws(Failure) -> NamespaceName? {
+    guard let text = value("--into") else { return nil }
+    let isRelative = text.contains("/") && !text.hasPrefix("/")
+    let path = isRelative ? "\(FileManager.default.currentDirectoryPath)/\(text)" : text
+    guard let name = NamespaceName(path) else {
+      throw .usage(
+        "invalid namespace '\(text)' for --into: expected a name under /run/netns, a process or a path"
+      )
+    }
+    return name
   }
 
   func portRange(_ context: Context) throws(Failure) -> PortRange {

@@ -26,7 +26,7 @@ struct Firewall {
     return firewall
   }
 
-  private func program(_ family: IPAddress.Family, _ verb: String) -> String {
+  func program(_ family: IPAddress.Family, _ verb: String) -> String {
     (family == .v4 ? "iptables-" : "ip6tables-") + variantWord + verb
   }
 
@@ -85,13 +85,20 @@ struct Firewall {
 
   /// Reads a family's tables, those that portmap uses.
   ///
-  /// - Parameter needed: The tables in which something of portmap's should stand. Any other that cannot be read counts
-  ///   as empty: not every kernel has them all.
-  func saved(_ family: IPAddress.Family, needing needed: Set<Rule.Table>) throws -> SavedRules {
+  /// - Parameters:
+  ///   - needed: The tables in which something of portmap's should stand. Any other that cannot be read counts as empty:
+  ///     not every kernel has them all.
+  ///   - counters: Whether to read what rules have counted, too.
+  func saved(
+    _ family: IPAddress.Family,
+    needing needed: Set<Rule.Table>,
+    counters: Bool = false
+  ) throws -> SavedRules {
+    let options = (counters ? ["--counters"] : []) + ["-t"]
     var text = ""
     for table in Rule.Table.allCases {
       do {
-        text += try runner.run(program(family, "save"), ["-t", table.rawValue], input: lock).text
+        text += try runner.run(program(family, "save"), options + [table.rawValue], input: lock).text
       } catch ProgramError.failed where !needed.contains(table) {
         continue
       }

@@ -29,7 +29,8 @@ struct RuleComparison {
       + strayRules.map { RuleDifference(place: $0.place, kind: .ruleSurplus(SavedRules.text($0.words))) }
   }
 
-  /// The input for `iptables-restore --noflush` that makes the rules agree; empty where they do.
+  /// The input for `iptables-restore --noflush` that makes the rules agree; empty where they do. What rules have counted
+  /// that are written anew is kept, as far as it was read.
   var repairText: String {
     let rewritten = expectedChains.filter { !differences(at: $0).isEmpty }
     let (surplus, stray) = (surplusChains, strayRules)
@@ -38,7 +39,7 @@ struct RuleComparison {
       let rewritten = rewritten.filter { $0.table == table }
       let gone = surplus.filter { $0.table == table }
       var lines = rewritten.map { ":\($0.name) - [0:0]" }
-      lines += rewritten.flatMap { expected[$0] ?? [] }.map { "-A \($0.chain) \($0.match)" }
+      lines += rewritten.flatMap { expected[$0] ?? [] }.map(renewal)
       lines += stray.filter { $0.place.table == table }.map {
         "-D \($0.place.name) \(SavedRules.text($0.words))"
       }
@@ -46,6 +47,9 @@ struct RuleComparison {
         let count = saved.count(of: entry)
         lines += Array(repeating: "-D \(entry.chain) \(entry.match)", count: max(0, count - 1))
         if count == 0 { lines.append("-I \(entry.chain) 1 \(entry.match)") }
+        if let drop = drop(before: entry) {
+          lines += ["-D \(entry.chain) \(entry.match)", "-I \(entry.chain) \(drop) \(entry.match)"]
+        }
       }
       lines += gone.map { "-F \($0.name)" } + gone.map { "-X \($0.name)" }
       if !lines.isEmpty { text += "*\(table.rawValue)\n" + lines.joined(separator: "\n") + "\nCOMMIT\n" }
@@ -53,14 +57,31 @@ struct RuleComparison {
     return text
   }
 
+  /// The line that adds a rule of a chain that was emptied.
+  private func renewal(_ rule: Rule) -> String {
+    let counter = saved.counter(of: rule).map { " --set-counters \($0.packets) \($0.bytes)" } ?? ""
+    return "-A \(rule.chain)\(counter) \(rule.match)"
+  }
+
   private var expectedChains: [ChainPlace] {
     expected.keys.sorted { ($0.table.rawValue, $0.name) < ($1.table.rawValue, $1.name) }
   }
 
-  /// The jumps from others' chains that are not there exactly once.
+  /// The place of docker's drop where it stands before a jump to what lets traffic through; nil where it does not.
+  private func drop(before entry: Rule) -> Int? {
+    guard entry.table == .filter, entry.chain == "FORWARD", saved.count(of: entry) == 1,
+      let own = saved.position(of: entry), let drop = saved.dockerDrop, drop < own
+    else { return nil }
+    return drop
+  }
+
+  /// The jumps from others' chains that are not there exactly once, or are not in time.
   private var jumps: [RuleDifference] {
     entries.compactMap { entry in
       let count = saved.count(of: entry)
+      if drop(before: entry) != nil {
+        return RuleDifference(place: entry.place, kind: .jumpBehindDocker(to: entry.target))
+      }
       guard count != 1 else { return nil }
       return RuleDifference(
         place: entry.place,

@@ -10,6 +10,8 @@ struct RuleDifference: Equatable, Sendable {
     case wrongOrder
     case jumpMissing(to: String)
     case jumpDuplicated(to: String)
+    /// docker drops first what is not published.
+    case jumpBehindDocker(to: String)
     /// A chain with a name of this folder's that is not recorded.
     case chainSurplus
   }
@@ -31,6 +33,8 @@ extension RuleDifference: CustomStringConvertible {
     case .wrongOrder: "the rules are not in their order"
     case .jumpMissing(let chain): "the jump to \(chain) is missing"
     case .jumpDuplicated(let chain): "the jump to \(chain) is there more than once"
+    case .jumpBehindDocker(let chain):
+      "the jump to \(chain) stands behind docker's, which drops what is not published"
     case .chainSurplus: "the chain belongs to no mapping"
     }
   }

@@ -2,10 +2,23 @@
 struct SavedRules: Equatable, Sendable {
   /// The rules of each chain by table and chain; a chain without rules is there with none.
   private(set) var chains: [String: [String: [[String]]]] = [:]
+  /// What rules have counted, by table and words, the chain's name the first of them. Those that have counted nothing
+  /// are not there.
+  private var counters: [String: [[String]: Counter]] = [:]
+
+  /// The packets and bytes that a rule has counted.
+  struct Counter: Equatable, Sendable {
+    var packets: UInt64
+    var bytes: UInt64
+  }
 
   init(_ text: String) {
     var table = ""
     for line in text.split(separator: "\n") {
+      // `[5:300] -A …`
+      let isCounted = line.hasPrefix("[")
+      let counter = isCounted ? Counter(line.dropFirst().prefix { $0 != "]" }) : nil
+      let line = isCounted ? line.drop { $0 != " " }.dropFirst() : line
       if line.hasPrefix("*") {
         table = String(line.dropFirst())
         chains[table] = chains[table] ?? [:]
@@ -15,6 +28,7 @@ struct SavedRules: Equatable, Sendable {
         let words = Self.words(line.dropFirst(3))
         guard let chain = words.first else { continue }
         chains[table, default: [:]][chain, default: []].append(Array(words.dropFirst()))
+        if let counter { counters[table, default: [:]][words, default: Counter()].add(counter) }
       }
     }
   }
@@ -25,6 +39,11 @@ struct SavedRules: Equatable, Sendable {
   func count(of rule: Rule) -> Int {
     let words = Self.words(rule.match[...])
     return rules(rule.table, rule.chain)?.count { $0 == words } ?? 0
+  }
+
+  /// Returns what a rule has counted, all copies of it together; nil for nothing.
+  func counter(of rule: Rule) -> Counter? {
+    counters[rule.table.rawValue]?[[rule.chain] + Self.words(rule.match[...])]
   }
 
   /// Returns the rules of a rule's chain that have its comment, as they are printed; the rule itself where there is none.
@@ -70,6 +89,24 @@ struct SavedRules: Equatable, Sendable {
       let isPlain = !word.isEmpty && word.allSatisfy { $0 != " " && $0 != "\"" && $0 != "\\" }
       return isPlain ? word : "\"" + word.flatMap { $0 == "\"" || $0 == "\\" ? ["\\", $0] : [$0] } + "\""
     }.joined(separator: " ")
+  }
+}
+
+extension SavedRules.Counter {
+  init() { self.init(packets: 0, bytes: 0) }
+
+  /// Reads `5:300`; nil for nothing that has been counted.
+  fileprivate init?(_ text: Substring) {
+    let numbers = text.split(separator: ":").map { UInt64($0) }
+    guard numbers.count == 2, let packets = numbers[0], let bytes = numbers[1], packets > 0 else {
+      return nil
+    }
+    self.init(packets: packets, bytes: bytes)
+  }
+
+  fileprivate mutating func add(_ other: Self) {
+    packets &+= other.packets
+    bytes &+= other.bytes
   }
 }
 

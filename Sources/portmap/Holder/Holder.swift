@@ -5,28 +5,43 @@ import Glibc
 ///
 /// Theory of operation. The command that starts it hands it sockets over a socket pair:
 ///
+///     setting up  --enter-->  setting up     first of all, where it is said: the process goes into that namespace
 ///     setting up  --hold-->   setting up     the sockets of holdings come in, behind their drop filters
 ///     setting up  --begin-->  serving        the filters of what is proxied come off; the loop accepts and relays
 ///     setting up  --the command has gone-->  ends: nothing was promised to anybody yet
 ///     setting up  --something fails-->       ends, and says so instead of `done`
-///     serving     --describe, locate--> serving
+///     serving     --describe, locate, ask for entered, count--> serving
 ///     serving     --take-->   serving        copies of a holding's sockets go out; its own stay, and are served
 ///     serving     --release-> serving, or ends with the last holding
 ///
 /// From `begin` on the control socket in the state folder is answered too, to root and to the user who made the call.
-/// Everything privileged has happened before: the process gives up its user and its capabilities first of all, and
-/// before it answers `begin` whatever else serving does not need (Confinement). It touches neither Foundation nor any
-/// file, so that a thousand of them cost little.
+/// Everything privileged has happened before: the process gives up its user and its capabilities as soon as it knows
+/// whether it has to enter a namespace, and before it answers `begin` whatever else serving does not need (Confinement).
+/// It touches neither Foundation nor any file, so that a thousand of them cost little.
+///
+/// A process that has entered a namespace connects from there, and does everything else where it came from: the sockets
+/// that it was handed, and the path of its control socket, stay what they were. Of the host it has these sockets and
+/// nothing else.
 final class Holder: EventHandler {
   private let loop: EventLoop
   private let proxy: ProxyServer
   private let control: Descriptor
-  private let owner: uid_t
-  private let namespaceCookie = clinux_netns_cookie()
+  /// The users who may ask.
+  private let callers: Set<uid_t>
+  private let place: Place
   private let log: DebugLog
   private var held: [String: Held] = [:]
   /// How many holdings have come; their numbers are the proxy's names for them.
   private var count = 0
+
+  /// Where the process came from, and went.
+  private struct Place {
+    /// The namespace in which it was started, and whose sockets it holds.
+    var cookie = clinux_netns_cookie()
+    var entered: GuestNamespace?
+    /// Whether it is in another user namespace now.
+    var isInOtherUserNamespace = false
+  }
 
   private struct Held {
     let holding: Holding
@@ -47,15 +62,14 @@ final class Holder: EventHandler {
     // Started by way of /proc/self/exe, it would be called `exe`.
     _ = clinux_set_process_name("portmap")
     let log = DebugLog(of: "background process \(arguments[0])")
-    let setup = Descriptor(owning: HolderLauncher.setupDescriptor)
     let control = Descriptor(owning: HolderLauncher.controlDescriptor)
     do {
-      // What fails here is told to the first request, which is when the command listens.
-      let holder = Result {
+      func make(_ place: Place) throws -> Holder {
         try giveUpPrivileges(becoming: user, log)
-        return try Holder(control: control, owner: owner, log)
+        return try Holder(control: control, owner: owner, place, log)
       }
-      guard let holder = try setUp(holder, by: setup) else {
+      // The command's end goes with it.
+      guard let holder = try setUp(by: Descriptor(owning: HolderLauncher.setupDescriptor), log, make) else {
         log.say("the command has gone")
         return 0
       }
@@ -83,11 +97,14 @@ final class Holder: EventHandler {
     try syscall("prctl") { clinux_set_no_new_privileges() }
   }
 
-  private init(control: Descriptor, owner: uid_t, _ log: DebugLog) throws(SystemError) {
+  private init(control: Descriptor, owner: uid_t, _ place: Place, _ log: DebugLog) throws(SystemError) {
     loop = try EventLoop()
     proxy = ProxyServer(loop: loop)
     self.control = control
-    self.owner = owner
+    // In another user namespace the kernel tells the numbers of that one, in which 0 is the guest's root: there the owner
+    // is who this process is.
+    callers = place.isInOtherUserNamespace ? [geteuid()] : [0, owner]
+    self.place = place
     self.log = log
     // Whoever connects learns by SO_PEERCRED who listened last: this process, no longer the command.
     try syscall("listen") { listen(control.raw, 16) }
@@ -96,25 +113,40 @@ final class Holder: EventHandler {
   /// Takes in sockets until the word to begin; nil when the command has gone without it. There is no deadline: the
   /// command may be stopped, and comes to an end itself.
   ///
+  /// - Parameter make: Makes what holds them, once it is known where the process is.
   /// - Throws: What could not be done, after the command has been told.
-  private static func setUp(_ holder: Result<Holder, any Error>, by setup: Descriptor) throws -> Holder? {
+  private static func setUp(
+    by setup: Descriptor,
+    _ log: DebugLog,
+    _ make: (Place) throws -> Holder
+  ) throws -> Holder? {
+    var place = Place()
+    var made: Holder?
     while true {
       do {
-        let (bytes, sockets) = try UnixSocket.receive(from: setup, by: .never)
+        let (bytes, descriptors) = try UnixSocket.receive(from: setup, by: .never)
         if bytes.isEmpty { return nil }
-        let holder = try holder.get()
         let message = HolderMessage(bytes)
         switch message {
-        case .hold(let parts)? where parts.reduce(0, { $0 + Int($1.count) }) == sockets.count:
-          holder.add(parts, sockets)
+        case .enter(let guest)? where made == nil && descriptors.count == 1:
+          place.isInOtherUserNamespace = try OpenedNamespace.enter(descriptors[0])
+          place.entered = guest
+          log.say("is in the network namespace \(guest.name)")
+          made = try make(place)
+        case .hold(let parts)? where parts.reduce(0, { $0 + Int($1.count) }) == descriptors.count:
+          let holder = try made ?? make(place)
+          made = holder
+          holder.add(parts, descriptors)
         case .begin?:
+          let holder = try made ?? make(place)
+          made = holder
           try holder.begin()
         default:
           try UnixSocket.send(HolderMessage.refused(.notUnderstood).bytes, to: setup, by: .never)
           return nil
         }
         try UnixSocket.send(HolderMessage.done.bytes, to: setup, by: .never)
-        if message == .begin { return holder }
+        if message == .begin { return made }
       } catch let error as SystemError {
         try? UnixSocket.send(HolderMessage.failed(error).bytes, to: setup, by: .after(seconds: 1))
         throw error
@@ -170,7 +202,7 @@ final class Holder: EventHandler {
     var credentials = clinux_ucred()
     guard clinux_peer_credentials(raw, &credentials) == 0 else { return }
     do {
-      guard credentials.uid == 0 || credentials.uid == owner else {
+      guard callers.contains(credentials.uid) else {
         log.say("refuses user \(credentials.uid)")
         return try reply(.refused(.notAllowed), to: caller)
       }
@@ -211,12 +243,30 @@ final class Holder: EventHandler {
       }
       try reply(.described([]), to: caller)
     case .locate?:
-      try reply(.located(cookie: namespaceCookie), to: caller)
+      try reply(.located(cookie: place.cookie), to: caller)
+    case .askForEntered?:
+      try reply(place.entered.map { .entered($0) } ?? .refused(.notHeld), to: caller)
+    case .count?:
+      try sendCounts(to: caller)
+      // Nobody who asks this has more to ask, and the traffic does not wait for the caller to hang up.
+      return false
     default:
       log.say("does not understand a message")
       try reply(.refused(.notUnderstood), to: caller)
     }
     return true
+  }
+
+  private func sendCounts(to caller: Descriptor) throws {
+    let counts = held.compactMap { id, entry in
+      proxy.count(ofGroup: entry.number).map { HoldingCount(id: id, count: $0) }
+    }
+    var rest = counts[...]
+    repeat {
+      let part = rest.prefix(HolderMessage.holdingsPerMessage)
+      rest = rest.dropFirst(part.count)
+      try reply(.counted(remaining: UInt32(rest.count), Array(part)), to: caller)
+    } while !rest.isEmpty
   }
 
   private func sendSockets(of id: String, to caller: Descriptor) throws {

@@ -104,6 +104,16 @@ struct HolderClient {
     try flush()
   }
 
+  /// Has the process enter a network namespace, before it is given anything to hold.
+  func enter(_ namespace: OpenedNamespace) throws {
+    do {
+      try request(.enter(namespace.guest), [namespace.descriptor])
+    } catch let error as HolderError {
+      guard case .failed(let reason) = error.problem else { throw error }
+      throw NamespaceError(namespace.guest.name, becauseOf: reason)
+    }
+  }
+
   func begin() throws { try request(.begin) }
 
   /// Copies of a holding's sockets; the process keeps its own until it is told to release them.
@@ -135,7 +145,22 @@ struct HolderClient {
     return holdings
   }
 
-  /// The cookie of the network namespace that the process is in; nil where it is of a version that does not tell.
+  /// The network namespace that the process has entered; nil where it has entered none.
+  func entered() throws -> GuestNamespace? {
+    var guest: GuestNamespace?
+    try exchange(.askForEntered) { answer, _ in
+      switch answer {
+      case .entered(let told): guest = told
+      case .refused: break
+      default: throw problem(answer)
+      }
+      return true
+    }
+    return guest
+  }
+
+  /// The cookie of the network namespace that the process holds sockets of; nil where it is of a version that does not
+  /// tell.
   func namespaceCookie() throws -> UInt64? {
     var cookie: UInt64?
     try exchange(.locate) { answer, _ in

@@ -15,12 +15,24 @@ enum HolderMessage: Equatable {
   case describe
   /// Asks for the network namespace that the process is in. Answered by `located`; the first version refuses.
   case locate
+  /// The network namespace to enter before anything else is done; its descriptor comes with the message. Answered by
+  /// `done`.
+  case enter(GuestNamespace)
+  /// Asks for the namespace that was entered. Answered by `entered`; a process that has entered none, and an older
+  /// version, refuses.
+  case askForEntered
+  /// Asks for what the proxy has carried. Answered by `counted`, as often as it takes; with the last of them the
+  /// process hangs up. The first version refuses.
+  case count
 
   case done
   case sockets(remaining: UInt32)
   case described([Holding])
   /// The cookie of the network namespace (SO_NETNS_COOKIE).
   case located(cookie: UInt64)
+  case entered(GuestNamespace)
+  /// Those of the holdings that anybody has used, and how many are still to come in further messages.
+  case counted(remaining: UInt32, [HoldingCount])
   /// The answer to a request that cannot be granted. The first version of portmap gives no reason.
   case refused(Refusal?)
   /// The answer to the first request where something could not be done at the start: the process ends with it.
@@ -33,7 +45,7 @@ enum HolderMessage: Equatable {
   }
 
   static let version: UInt8 = 1
-  /// How many holdings, or ids of them, go into a message: 59 bytes each at most.
+  /// How many holdings, ids or counts of them, go into a message: 60 bytes each at most.
   static let holdingsPerMessage = 250
 
   var bytes: [UInt8] {
@@ -56,6 +68,11 @@ enum HolderMessage: Equatable {
       for id in ids { writer.put(id: id) }
     case .describe: writer.put(UInt8(5))
     case .locate: writer.put(UInt8(6))
+    case .enter(let guest):
+      writer.put(UInt8(7))
+      writer.put(guest)
+    case .askForEntered: writer.put(UInt8(8))
+    case .count: writer.put(UInt8(9))
     case .done: writer.put(UInt8(128))
     case .sockets(let remaining):
       writer.put(UInt8(129))
@@ -74,6 +91,13 @@ enum HolderMessage: Equatable {
     case .located(let cookie):
       writer.put(UInt8(134))
       writer.put(cookie)
+    case .entered(let guest):
+      writer.put(UInt8(135))
+      writer.put(guest)
+    case .counted(let remaining, let counts):
+      writer.put(UInt8(136))
+      writer.put(remaining)
+      for count in counts { count.encode(to: &writer) }
     }
     return writer.bytes
   }
@@ -105,6 +129,11 @@ enum HolderMessage: Equatable {
       self = .release(ids: ids)
     case 5: self = .describe
     case 6: self = .locate
+    case 7:
+      guard let guest = reader.guest() else { return nil }
+      self = .enter(guest)
+    case 8: self = .askForEntered
+    case 9: self = .count
     case 128: self = .done
     case 129:
       guard let remaining = reader.number(UInt32.self) else { return nil }
@@ -126,6 +155,17 @@ enum HolderMessage: Equatable {
     case 134:
       guard let cookie = reader.number(UInt64.self) else { return nil }
       self = .located(cookie: cookie)
+    case 135:
+      guard let guest = reader.guest() else { return nil }
+      self = .entered(guest)
+    case 136:
+      guard let remaining = reader.number(UInt32.self) else { return nil }
+      var counts: [HoldingCount] = []
+      while !reader.isAtEnd {
+        guard let count = HoldingCount(from: &reader) else { return nil }
+        counts.append(count)
+      }
+      self = .counted(remaining: remaining, counts)
     default: return nil
     }
     guard reader.isAtEnd else { return nil }
@@ -160,6 +200,14 @@ extension ByteWriter {
   fileprivate mutating func put(text: String) {
     for byte in text.utf8.prefix(longestText) { put(byte) }
   }
+
+  fileprivate mutating func put(_ guest: GuestNamespace) {
+    put(guest.identity.inode)
+    put(guest.identity.startTime ?? 0)
+    let name = guest.name.text.utf8
+    put(UInt16(name.count))
+    for byte in name { put(byte) }
+  }
 }
 
 extension ByteReader {
@@ -167,6 +215,22 @@ extension ByteReader {
     var bytes: [UInt8] = []
     while let byte = number(UInt8.self) { bytes.append(byte) }
     return String(decoding: bytes.prefix(longestText), as: UTF8.self)
+  }
+
+  fileprivate mutating func guest() -> GuestNamespace? {
+    guard let inode = number(UInt64.self), let startTime = number(UInt64.self),
+      let count = number(UInt16.self)
+    else { return nil }
+    var bytes: [UInt8] = []
+    while bytes.count < count {
+      guard let byte = number(UInt8.self) else { return nil }
+      bytes.append(byte)
+    }
+    guard let name = String(validating: bytes, as: UTF8.self).flatMap({ NamespaceName($0) }) else {
+      return nil
+    }
+    let identity = NamespaceIdentity(inode: inode, startTime: startTime == 0 ? nil : startTime)
+    return GuestNamespace(name: name, identity: identity)
   }
 }
 

@@ -7,8 +7,11 @@ struct Attachment: Hashable, Sendable {
   /// What the names of attachments begin with; those of files begin otherwise.
   static let prefix = "cni:"
 
+  /// What the names of a network's attachments begin with.
+  static func prefix(of network: String) -> String { "\(prefix)\(network)/" }
+
   /// Whose name the attachment's mappings carry: `cni:dbnet/4f3c/eth0`.
-  var origin: Origin { Origin(name: "\(Self.prefix)\(network)/\(container)/\(interface)", line: 0) }
+  var origin: Origin { Origin(name: "\(Self.prefix(of: network))\(container)/\(interface)", line: 0) }
 
   init(network: String, container: String, interface: String) {
     self.network = network

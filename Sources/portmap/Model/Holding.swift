@@ -37,6 +37,11 @@ enum Holding: Equatable, Sendable {
     if case .reservation(let reservation) = self { reservation.isLent } else { false }
   }
 
+  /// The network namespace that its proxy connects from; nil for portmap's own.
+  var guest: GuestNamespace? {
+    if case .mapping(let mapping) = self { mapping.into } else { nil }
+  }
+
   /// Whether the background process forwards what arrives; otherwise the sockets stay behind their filter.
   var isProxied: Bool {
     if case .mapping(let mapping) = self { mapping.delivery.proxy } else { false }

@@ -13,6 +13,8 @@ struct Mapping: PortMapping, Equatable, Sendable {
   var origin: Origin?
   /// The line that declares the reservation whose port it took over.
   var tookOver: Origin?
+  /// The network namespace that its proxy connects from; nil for portmap's own.
+  var into: GuestNamespace?
 }
 
 /// How a mapping's packets get to the backend.

@@ -44,6 +44,8 @@ struct IPRoute {
     var linkinfo: Kind?
     var addr_info: [Address]?
     var master: String?
+    /// The number of the namespace that its other end is in, as this one calls it.
+    var link_netnsid: Int?
 
     struct Kind: Decodable, Equatable {
       var info_kind: String?
@@ -72,6 +74,16 @@ struct IPRoute {
   func link(_ name: String) throws -> Link? {
     guard if_nametoindex(name) != 0 else { return nil }
     return try json(["-details", "-json", "address", "show", "dev", name], as: [Link].self).first
+  }
+
+  /// The numbers by which this namespace calls those under /run/netns that it has to do with, by their names.
+  func namespaceNumbers() throws -> [String: Int] {
+    struct Name: Decodable {
+      let name: String
+      let id: Int?
+    }
+    let names = try json(["-json", "netns", "list"], as: [Name].self)
+    return Dictionary(names.compactMap { name in name.id.map { (name.name, $0) } }) { $1 }
   }
 
   /// The links that carry an owner's alias.

@@ -40,6 +40,8 @@ struct Apply {
   var draft: State
   var interfaces = Interfaces([])
   var firewall: Result<FirewallFacts, any Error>?
+  /// The network namespaces that were opened; it holds no sockets.
+  var namespaces = HeldSockets()
 
   /// - Parameters:
   ///   - origins: The names of the files, those that declare nothing too.
@@ -65,6 +67,8 @@ struct Apply {
     let index: Int
     var wanted = Wanted(holder: "")
     var sockets = HeldSockets()
+    /// The namespace that its mappings lead into.
+    var guest: GuestNamespace?
     var replaced: Selection
   }
 

@@ -29,6 +29,7 @@ extension Apply {
       sockets.lent += one.sockets.lent
       sockets.wereServed = sockets.wereServed || one.sockets.wereServed
     }
+    sockets.namespaces = namespaces.namespaces
     let plan = try plan(prepared, releasing: released)
     try Transaction(plan, workspace, sockets: sockets).carryOut()
   }
@@ -40,6 +41,7 @@ extension Apply {
       wanted.add(one.wanted)
       going.formUnion(one.replaced)
     }
+    wanted.nameGuestHolders(&ids)
     // Bridges may have been given out on, or made, since the declaration was prepared.
     for index in wanted.bridges.indices {
       guard let known = workspace.state.bridge(wanted.bridges[index].name), known.isOwn else { continue }
@@ -69,8 +71,17 @@ extension Apply {
       sockets.byHolding[holding.id] = opened
       return true
     }
+    func enter(_ mapping: Mapping) -> Mapping? {
+      guard let name = mapping.into?.name else { return mapping }
+      guard let namespace = try? OpenedNamespace(name) else { return nil }
+      sockets.namespaces[namespace.guest] = namespace
+      var mapping = mapping
+      mapping.into = namespace.guest
+      return mapping
+    }
     wanted.mappings = before.mappings.filter { lost.mappings.contains($0.id) }.map(\.mapping)
-      .filter { hold(.mapping($0)) }
+      .compactMap(enter).filter { hold(.mapping($0)) }
+    wanted.nameGuestHolders(&ids)
     wanted.reservations = before.reservations.filter { lost.reservations.contains($0.id) }.map(\.reservation)
       .filter { hold(.reservation($0)) }
     guard !sockets.byHolding.isEmpty else { return }
@@ -95,7 +106,7 @@ extension Apply {
 extension Error {
   /// Whether a transaction may have failed for the sake of one of the lines that it was for.
   fileprivate var isOfOneLine: Bool {
-    self is ProgramError || self is NetworkError || self is AllocationError
+    self is ProgramError || self is NetworkError || self is AllocationError || self is NamespaceError
   }
 }
 

@@ -48,6 +48,7 @@ extension Apply {
     case .ports:
       for need in task.needs { try hold(need, nil, declaration, &prepared, &allocator) }
     case .map(let request):
+      prepared.guest = try workspace.openNamespace(of: request, for: &namespaces)
       let backend = try backend(of: task, request, declaration, &prepared)
       if try request.needsRules(backend) { try requireRules(for: backend) }
       try request.check(backend, interfaces)
@@ -108,7 +109,9 @@ extension Apply {
     _ allocator: inout PortAllocator
   ) throws {
     var request = need.request
-    if let target, request.hosts.contains(where: { interfaces.isSame($0, target.backend) }) {
+    if let target,
+      request.hosts.contains(where: { target.request.mayBeItsOwnBackend($0, target.backend, interfaces) })
+    {
       request.ownBackend = need.backendPorts
     }
     let held = try allocator.hold(request)
@@ -124,7 +127,7 @@ extension Apply {
         )
         let delivery = try target.request.delivery(from: host, to: target.backend)
         prepared.wanted.mappings.append(
-          Mapping(id: id, pair: pair, delivery: delivery, origin: declaration.origin)
+          Mapping(id: id, pair: pair, delivery: delivery, origin: declaration.origin, into: prepared.guest)
         )
       } else {
         prepared.wanted.reservations.append(

@@ -11,9 +11,11 @@ struct Declaration {
   /// What it asks for, in words: `map 8080:80`.
   let task: String
 
-  /// The name that the backend is known by, where it is no address.
+  /// The name of the backend, where it is no address, or of the namespace that it is in.
   fileprivate var usedName: String? {
-    guard case .map(let request) = demand, let to = request.to, IPAddress(to) == nil else { return nil }
+    guard case .map(let request) = demand else { return nil }
+    if let into = request.into { return into.text }
+    guard let to = request.to, IPAddress(to) == nil else { return nil }
     return to
   }
 

@@ -18,6 +18,10 @@ enum Difference: Equatable {
   case heldInExcess([Holding], by: HolderRecord)
   /// A held socket is not as it should be.
   case socketAltered(Holding, by: HolderRecord, SocketFlaw)
+  /// The name of a namespace that a background process has entered means another one now.
+  case namespaceReplaced([Holding], by: HolderRecord, GuestNamespace)
+  /// It means none.
+  case namespaceGone([Holding], NamespaceError)
   /// A background process that the state does not know has a control socket in the folder.
   case processUnknown(id: String)
 
@@ -28,6 +32,8 @@ enum Difference: Equatable {
   case bridgeAddressMissing(BridgeRecord)
   case bridgeDown(BridgeRecord)
   case guestLinkMissing(AllocatedAddress)
+  /// The name of its namespace means another one now than that into which its link leads.
+  case guestReplaced(AllocatedAddress)
   case guestUnplugged(AllocatedAddress)
   case guestLinkDown(AllocatedAddress)
   case guestHairpinOff(AllocatedAddress)

@@ -6,6 +6,8 @@ struct HeldSockets {
   var lent: [(socket: Descriptor, reservation: Reservation)] = []
   /// Whether sockets that others served are among them.
   var wereServed = false
+  /// The namespaces that new background processes enter.
+  var namespaces: [GuestNamespace: OpenedNamespace] = [:]
 }
 
 extension Workspace {
@@ -49,6 +51,19 @@ extension Workspace {
       throw HolderError(id: holder ?? "", problem: .gone(with: "port \(port)"))
     }
     return sockets[index]
+  }
+}
+
+extension Workspace {
+  /// Copies of a holding's sockets, from the process that holds them.
+  func sockets(of holding: Holding) throws -> [Descriptor] {
+    let id =
+      state.mappings.first { $0.id == holding.id }?.holder
+      ?? state.reservations.first { $0.id == holding.id }?.holder ?? ""
+    guard let client = try HolderClient.connect(to: id, in: folder.descriptor) else {
+      throw HolderError(id: id, problem: .gone(with: "\(holding)"))
+    }
+    return try client.take(holding.id)
   }
 }
 

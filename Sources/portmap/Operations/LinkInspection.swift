@@ -19,10 +19,11 @@ struct LinkInspection {
     for bridge in state.bridges where isInUse(bridge) {
       found += Self.differences(of: bridge, try network.link(bridge.name))
     }
-    for address in state.addresses {
-      guard let name = address.link else { continue }
-      found += Self.difference(of: address, try network.link(name)).map { [$0] } ?? []
-    }
+    let guests = state.addresses.filter { $0.link != nil }
+    let links = try guests.map { try $0.link.flatMap(network.link) }
+    // Behind the links: the kernel gives a namespace its number when it first tells where a link leads.
+    let numbers = guests.isEmpty ? [:] : try network.namespaceNumbers()
+    found += zip(guests, links).compactMap { Self.difference(of: $0, $1, numbers) }
     return found
   }
 
@@ -39,8 +40,17 @@ struct LinkInspection {
     return found
   }
 
-  private static func difference(of address: AllocatedAddress, _ link: IPRoute.Link?) -> Difference? {
+  /// - Parameter numbers: Those of the namespaces, by name.
+  private static func difference(
+    of address: AllocatedAddress,
+    _ link: IPRoute.Link?,
+    _ numbers: [String: Int]
+  ) -> Difference? {
     guard let link else { return .guestLinkMissing(address) }
+    // One that is there without a number has no link to this namespace.
+    if let name = address.name, Files.exists("/run/netns/\(name)"), link.link_netnsid != numbers[name] {
+      return .guestReplaced(address)
+    }
     if link.master != address.bridge { return .guestUnplugged(address) }
     if !link.isUp { return .guestLinkDown(address) }
     return link.linkinfo?.info_slave_data?.hairpin == true ? nil : .guestHairpinOff(address)

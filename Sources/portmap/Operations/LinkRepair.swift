@@ -19,7 +19,7 @@ struct LinkRepair {
     case .guestUnplugged(let address), .guestLinkDown(let address), .guestHairpinOff(let address):
       guard let link = address.link else { return nil }
       return (.plug(link, into: address.bridge), .pluggedIn(link: link, bridge: address.bridge))
-    case .guestLinkMissing(let address):
+    case .guestLinkMissing(let address), .guestReplaced(let address):
       return try plugInAgain(address)
     default:
       return nil

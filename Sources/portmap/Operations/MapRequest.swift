@@ -10,6 +10,8 @@ struct MapRequest {
   let hostAddresses: [HostAddress]
   /// The backend: an address, or a name; nil for the next address of the bridge network.
   let to: String?
+  /// The network namespace that the proxy connects from; the backend is an address in there.
+  var into: NamespaceName?
   let bridge: String?
   /// Where ports are allocated.
   let range: PortRange
@@ -60,8 +62,17 @@ extension MapRequest {
     return false
   }
 
-  /// Makes sure that a backend can be one for these ports on this host.
+  /// Makes sure that a backend can be one for these ports on this host. Nothing is known here of one in another namespace.
   func check(_ backend: IPAddress, _ interfaces: Interfaces) throws(OperationError) {
+    if into == nil { try checkBackend(backend, interfaces) }
+    for host in specs.flatMap(hosts) {
+      if let address = host.address, !address.isUnspecified, !interfaces.isLocal(address) {
+        throw .noHostAddress(address)
+      }
+    }
+  }
+
+  private func checkBackend(_ backend: IPAddress, _ interfaces: Interfaces) throws(OperationError) {
     if mode != .proxyOnly, !backend.isLoopback, interfaces.isLocal(backend) {
       throw .backendIsHost(backend)
     }
@@ -72,14 +83,16 @@ extension MapRequest {
     }
     for spec in specs {
       for host in hosts(of: spec) {
-        if let address = host.address, !address.isUnspecified, !interfaces.isLocal(address) {
-          throw .noHostAddress(address)
-        }
         if case .fixed(let ports) = spec.frontend, ports == spec.backend, interfaces.isSame(host, backend) {
           throw .ownBackend(backend, ports)
         }
       }
     }
+  }
+
+  /// Whether a port of a host address would lead to itself where it is the backend's.
+  func mayBeItsOwnBackend(_ host: HostAddress, _ backend: IPAddress, _ interfaces: Interfaces) -> Bool {
+    into == nil && interfaces.isSame(host, backend)
   }
 }
 
@@ -92,6 +105,7 @@ struct Mapper {
   private var ids: NewIdentifiers
   private var wanted: Wanted
   private var sockets = HeldSockets()
+  private var guest: GuestNamespace?
 
   init(_ request: MapRequest, _ workspace: Workspace, scope: ProcessIdentity? = nil) {
     self.request = request
@@ -112,6 +126,7 @@ struct Mapper {
   mutating func plan() throws -> Result {
     let interfaces = try Interfaces.current()
     if request.to == nil { try requireNetAdmin() }
+    guest = try workspace.openNamespace(of: request, for: &sockets)
     let backend = try resolve()
     if try request.needsRules(backend) { try requireNetAdmin() }
     try request.check(backend, interfaces)
@@ -174,6 +189,7 @@ struct Mapper {
     if !workspace.isPreview { try PortAllocator.checkLent(held) }
     wanted.cursors = allocator.cursors
     wanted.mappings = mappings.keys.sorted().flatMap { mappings[$0] ?? [] }
+    wanted.nameGuestHolders(&ids)
   }
 
   private mutating func mapping(
@@ -193,7 +209,8 @@ struct Mapper {
         backendPorts: spec.backend
       ),
       delivery: try request.delivery(from: host, to: backend),
-      scope: scope
+      scope: scope,
+      into: guest
     )
   }
 
@@ -204,7 +221,7 @@ struct Mapper {
       width: spec.width,
       hosts: hosts,
       transports: spec.transports.transports,
-      ownBackend: hosts.contains { interfaces.isSame($0, backend) } ? spec.backend : nil
+      ownBackend: hosts.contains { request.mayBeItsOwnBackend($0, backend, interfaces) } ? spec.backend : nil
     )
   }
 

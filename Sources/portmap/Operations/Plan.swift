@@ -25,13 +25,15 @@ struct Making {
   var conditional: Set<String> = []
   /// Ports whose old flows are deleted.
   var flows: [FlowFilter] = []
+  /// The background processes that are started.
+  var launches: [Launch] = []
   /// Loopback connections that are led as they connect.
   var connections: [ConnectRoute] = []
-  /// What a new background process holds from now on, and its id.
-  var holdings: [Holding] = []
-  var holder = ""
   /// Reservations whose sockets the new background process gets from others.
   var takenOver: [HoldingReference] = []
+
+  /// All that new background processes hold from now on.
+  var holdings: [Holding] { launches.flatMap(\.holdings) }
 
   /// What takes all of it away again.
   func undoing(variant: String?) -> Removal {
@@ -41,10 +43,20 @@ struct Making {
     removal.links = links.compactMap(\.link)
     removal.flows = flows
     removal.connections = connections.map(\.ports)
-    removal.holders = holdings.isEmpty ? [] : [holder]
+    removal.holders = launches.map(\.holder)
     removal.restored = takenOver
     return removal
   }
+}
+
+/// A background process that is to be started.
+struct Launch: Equatable {
+  /// Its id.
+  let holder: String
+  /// The network namespace that it enters.
+  var guest: GuestNamespace?
+  /// What it holds from then on.
+  var holdings: [Holding] = []
 }
 
 /// What is to be there besides what a state has already.
@@ -53,6 +65,8 @@ struct Wanted {
   let holder: String
   var mappings: [Mapping] = []
   var reservations: [Reservation] = []
+  /// The ids of the processes that enter namespaces, and hold what leads there.
+  var guestHolders: [GuestNamespace: String] = [:]
   /// The ids of those among them whose sockets something else holds, and what: empty for the command of their scope.
   var otherHolders: [String: String] = [:]
   /// The ids of mappings without sockets whose ports a stranger has: loopback is his.
@@ -123,7 +137,6 @@ private struct Planner {
   init(_ before: State, _ host: HostFacts, _ wanted: Wanted) {
     plan = Plan(before)
     plan.next.serial += 1
-    plan.making.holder = wanted.holder
     self.host = host
     self.wanted = wanted
   }
@@ -175,7 +188,7 @@ private struct Planner {
   }
 
   private mutating func add(_ mapping: Mapping) throws(OperationError) {
-    var record = MappingRecord(mapping: mapping, holder: holder(of: mapping.id))
+    var record = MappingRecord(mapping: mapping, holder: holder(of: mapping.id, mapping.into))
     record.mapping.delivery.connect = host.connects && mapping.mayBeConnected && isConnected(record)
     if let route = record.mapping.connectRoute { plan.making.connections.append(route) }
     record.mapping.tookOver = tookOver(by: mapping) ?? mapping.tookOver
@@ -184,7 +197,7 @@ private struct Planner {
     var held = mapping
     // Who rebuilds a lost state from what processes hold must not make its rules without their conditions.
     if wanted.conditions[mapping.id] != nil { held = mapping.withoutRules }
-    hold(.mapping(held), by: record.holder)
+    hold(.mapping(held), by: record.holder, mapping.into)
   }
 
   /// Whether loopback connections to a mapping are wanted: where a proxy serves whatever is not led as it connects, and
@@ -238,10 +251,17 @@ private struct Planner {
     hold(.reservation(reservation), by: record.holder)
   }
 
-  private func holder(of id: String) -> String { wanted.otherHolders[id] ?? wanted.holder }
+  private func holder(of id: String, _ guest: GuestNamespace? = nil) -> String {
+    wanted.otherHolders[id] ?? guest.flatMap { wanted.guestHolders[$0] } ?? wanted.holder
+  }
 
-  private mutating func hold(_ holding: Holding, by holder: String) {
-    if !holder.isEmpty, holder == wanted.holder { plan.making.holdings.append(holding) }
+  private mutating func hold(_ holding: Holding, by holder: String, _ guest: GuestNamespace? = nil) {
+    guard !holder.isEmpty, wanted.otherHolders[holding.id] == nil else { return }
+    if let index = plan.making.launches.firstIndex(where: { $0.holder == holder }) {
+      plan.making.launches[index].holdings.append(holding)
+    } else {
+      plan.making.launches.append(Launch(holder: holder, guest: guest, holdings: [holding]))
+    }
   }
 
   private mutating func addChains() {
@@ -272,18 +292,19 @@ extension Plan {
     next.holders.removeAll { unused.contains($0.id) }
   }
 
-  /// Plans that a new background process holds again what none holds any more.
+  /// Plans that a new background process holds again what none holds any more, or what leads to another namespace now.
   ///
-  /// - Parameter holdings: What it is; other processes that held any of it end with the last that they have.
-  static func holdingAgain(_ holdings: [Holding], by holder: String, in before: State) -> Plan {
+  /// - Parameter launch: What it is; other processes that held any of it end with the last that they have.
+  static func holdingAgain(_ launch: Launch, in before: State) -> Plan {
     var plan = Plan(before)
-    plan.making.holder = holder
-    plan.making.holdings = holdings
-    let ids = Set(holdings.map(\.id))
+    plan.making.launches = [launch]
+    let holder = launch.holder
+    let ids = Set(launch.holdings.map(\.id))
     var former: Set<String> = []
     for index in plan.next.mappings.indices where ids.contains(plan.next.mappings[index].id) {
       former.insert(plan.next.mappings[index].holder)
       plan.next.mappings[index].holder = holder
+      plan.next.mappings[index].mapping.into = launch.guest
     }
     for index in plan.next.reservations.indices where ids.contains(plan.next.reservations[index].id) {
       former.insert(plan.next.reservations[index].holder)

@@ -8,6 +8,9 @@ struct Preview {
   }
 
   private mutating func add(_ making: Making) {
+    for launch in making.launches {
+      if let guest = launch.guest { add(comment: "enter the network namespace \(guest.name)") }
+    }
     for holding in making.holdings {
       let port = holding.ports == .unknown ? "a free port" : "\(holding.ports)"
       add(comment: "hold \(holding.hostIP.prefix)\(port)\(holding.transport.suffix)")

@@ -27,6 +27,7 @@ struct ProcessInspection {
     let known = Set(wanted.map(\.id))
     let excess = held.filter { !known.contains($0.id) }
     return wanted.filter { !ids.contains($0.id) }.map { .notHeld($0, by: record) }
+      + namespaces(wanted.filter { ids.contains($0.id) }, record)
       + (excess.isEmpty ? [] : [.heldInExcess(excess, by: record)])
       + wanted.filter { ids.contains($0.id) }.flatMap { altered($0, record, client) }
   }
@@ -42,6 +43,22 @@ struct ProcessInspection {
       throw interruption
     } catch {
       return nil
+    }
+  }
+
+  /// Whether the namespaces that a process was to enter are still those that it has entered. It keeps them, so nobody
+  /// else has their numbers.
+  private func namespaces(_ held: [Holding], _ record: HolderRecord) -> [Difference] {
+    Dictionary(grouping: held, by: \.guest).compactMap { guest, holdings in
+      guard let guest else { return nil }
+      do throws(NamespaceError) {
+        let now = try OpenedNamespace(guest.name).guest
+        return now == guest ? nil : .namespaceReplaced(holdings, by: record, guest)
+      } catch {
+        // Whoever may not look at a namespace still sees whether the process is the same.
+        let isSame = error.problem == .notPermitted && guest.isProcessThere
+        return isSame ? nil : .namespaceGone(holdings, error)
+      }
     }
   }
 
@@ -70,5 +87,13 @@ struct ProcessInspection {
   /// The ids of control sockets in the folder that the state does not know.
   var unknown: [String] {
     workspace.folder.names.compactMap(ControlSocket.id(of:)).filter { state.holder($0) == nil }.sorted()
+  }
+}
+
+extension GuestNamespace {
+  /// Whether the process is still there that named it, if one did.
+  fileprivate var isProcessThere: Bool {
+    guard let startTime = identity.startTime, let pid = name.pid else { return true }
+    return ProcessIdentity(pid: pid)?.startTime == startTime
   }
 }

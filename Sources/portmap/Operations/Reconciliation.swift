@@ -199,7 +199,8 @@ struct Reconciliation {
         guard mapping.backendPorts == backendPorts, let request = mapRequest(task),
           let delivery = try? request.delivery(from: member.hostIP, to: mapping.backendIP)
         else { return false }
-        return delivery == mapping.delivery.asked && isBackend(mapping.backendIP, task, request, origin)
+        return delivery == mapping.delivery.asked && request.into == mapping.into?.name
+          && isBackend(mapping.backendIP, task, request, origin)
       default: return false
       }
     }

@@ -10,8 +10,14 @@ struct Repair {
   private(set) var otherFailures: [any Error] = []
   /// The ids of what could not be held again, each with the reason.
   private(set) var lost: [String: any Error] = [:]
-  /// Why anything could not be mended.
-  var failures: [any Error] { lost.sorted { $0.key < $1.key }.map(\.value) + otherFailures }
+  /// Why anything could not be mended; a namespace that several ports lead into is named once.
+  var failures: [any Error] {
+    var named: Set<NamespaceName> = []
+    let reasons = lost.sorted { $0.key < $1.key }.map(\.value).filter { error in
+      (error as? NamespaceError).map { named.insert($0.name).inserted } ?? true
+    }
+    return reasons + otherFailures
+  }
 
   /// The ids of background processes that are left dead.
   private let spared: Set<String>
@@ -93,9 +99,11 @@ struct Repair {
 
   // MARK: processes
 
-  /// What no process holds any more is reserved again, all by one new process.
+  /// What no process holds any more is reserved again, and what leads into a namespace of former times is handed on: to
+  /// one new process, and one for each namespace.
   private mutating func restoreHolders(_ differences: [Difference]) throws {
     var missing: [Holding] = []
+    var replaced: [Holding] = []
     for difference in differences {
       switch difference {
       case .processDead(let record, let holdings) where !spared.contains(record.id): missing += holdings
@@ -103,15 +111,51 @@ struct Repair {
         record.process.kill()
         missing += holdings
       case .notHeld(let holding, _): missing.append(holding)
+      case .namespaceReplaced(let holdings, _, _): replaced += holdings
+      case .namespaceGone(let holdings, let error): lose(holdings, error)
       default: continue
       }
     }
     let held = try reserveAgain(missing)
-    guard !held.byHolding.isEmpty else { return try dropUnused() }
-    let holdings = missing.filter { held.byHolding[$0.id] != nil }
-    let plan = Plan.holdingAgain(holdings, by: Identifier.make(unless: state.knows), in: state)
-    try Transaction(plan, workspace, sockets: held).carryOut()
-    done += holdings.map { .held($0) }
+    missing.removeAll { held.byHolding[$0.id] == nil }
+    for (name, holdings) in Dictionary(grouping: missing + replaced, by: \.guest?.name) {
+      attempt { try $0.hold(holdings, into: name, held, replaced: Set(replaced.map(\.id))) }
+    }
+    if missing.isEmpty, replaced.isEmpty { try dropUnused() }
+  }
+
+  private mutating func lose(_ holdings: [Holding], _ error: any Error) {
+    for holding in holdings { lost[holding.id] = error }
+  }
+
+  /// Has a new process hold what leads into a namespace, or into none.
+  ///
+  /// - Parameters:
+  ///   - held: The sockets of what was reserved again.
+  ///   - replaced: The ids of what a process holds still, whose sockets are handed on.
+  private mutating func hold(
+    _ holdings: [Holding],
+    into name: NamespaceName?,
+    _ held: HeldSockets,
+    replaced: Set<String>
+  ) throws {
+    var sockets = held
+    var launch = Launch(holder: Identifier.make(unless: state.knows), holdings: holdings)
+    do {
+      let namespace = try name.map { name throws(NamespaceError) in try OpenedNamespace(name) }
+      launch.guest = namespace?.guest
+      if let namespace { sockets.namespaces[namespace.guest] = namespace }
+      for holding in holdings where replaced.contains(holding.id) {
+        sockets.byHolding[holding.id] = try workspace.sockets(of: holding)
+      }
+      try Transaction(.holdingAgain(launch, in: state), workspace, sockets: sockets).carryOut()
+    } catch let error as NamespaceError {
+      return lose(holdings, error)
+    }
+    for holding in holdings {
+      let mended = name.flatMap { replaced.contains(holding.id) ? Mended.entered(holding, $0) : nil }
+      done.append(mended ?? .held(holding))
+    }
   }
 
   /// Background processes that are dead and had nothing to hold are struck out.
@@ -153,6 +197,10 @@ struct Repair {
 
   private mutating func restoreLinks(_ differences: [Difference]) throws {
     for difference in differences {
+      // The former link may go by itself meanwhile, with the namespace; where it stays the new one cannot be made.
+      if case .guestReplaced(let address) = difference, let link = address.link {
+        try? takeAway(Removal(links: [link]))
+      }
       guard let (link, what) = try LinkRepair(workspace).change(for: difference) else { continue }
       attempt { repair in
         var plan = Plan(repair.state)
@@ -168,7 +216,10 @@ struct Repair {
       try moveRules(from: recorded, to: now)
     }
     // Asked anew: the rules of links and mappings that were mended may have changed.
-    guard Capability.mayAdministerNetwork, try workspace.firewall().isInstalled else { return }
+    guard Capability.mayAdministerNetwork, try !state.chains.isEmpty || workspace.firewall().isInstalled
+    else {
+      return
+    }
     let lost = try workspace.compareRules()
     guard !lost.isEmpty else { return }
     try workspace.restoreRules(lost)
@@ -217,6 +268,7 @@ enum Mended {
   case deletedLink(String)
   case letGo(HolderRecord)
   case held(Holding)
+  case entered(Holding, NamespaceName)
   case restoredSocket(Holding)
   case madeBridge(String)
   case gaveAddress(bridge: String)

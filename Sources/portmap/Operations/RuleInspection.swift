@@ -29,11 +29,21 @@ struct RuleInspection {
   }
 
   /// What iptables holds of one family next to what it should.
-  func comparison(_ family: IPAddress.Family) throws -> RuleComparison { try compare(family).0 }
+  ///
+  /// - Parameter counters: Whether what rules have counted is to be kept in what mends them.
+  func comparison(_ family: IPAddress.Family, counters: Bool = false) throws -> RuleComparison {
+    try compare(family, counters: counters).0
+  }
 
-  private func compare(_ family: IPAddress.Family) throws -> (RuleComparison, SavedRules) {
+  private func compare(_ family: IPAddress.Family, counters: Bool = false) throws -> (
+    RuleComparison, SavedRules
+  ) {
     let expected = ExpectedRules(state)
-    let saved = try workspace.firewall().saved(family, needing: expected.tables(of: family))
+    let saved = try workspace.firewall().saved(
+      family,
+      needing: expected.tables(of: family),
+      counters: counters
+    )
     let comparison = RuleComparison(
       family,
       chains: expected.chains,

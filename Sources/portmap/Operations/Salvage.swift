@@ -59,11 +59,14 @@ enum Salvage {
       guard let client = try? HolderClient.connect(to: id, in: workspace.folder.descriptor),
         let process = client.process, let held = try? client.describe()
       else { continue }
+      let guest = try? client.entered()
       holders.append(HolderRecord(id: id, process: process))
       for holding in held {
         wanted.otherHolders[holding.id] = id
         switch holding {
-        case .mapping(let mapping): wanted.mappings.append(mapping)
+        case .mapping(var mapping):
+          mapping.into = guest
+          wanted.mappings.append(mapping)
         case .reservation(let reservation): wanted.reservations.append(reservation)
         }
       }

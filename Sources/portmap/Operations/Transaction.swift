@@ -45,9 +45,9 @@ struct Transaction {
     }
     do {
       try make()
-      let holder = try launch()
-      try holder?.client.begin()
-      try commit(holder?.record, isLeading: workspace.lead(plan.making.connections))
+      let holders = try launch()
+      for holder in holders { try holder.client.begin() }
+      try commit(holders.map(\.record), isLeading: workspace.lead(plan.making.connections))
       try report(workspace.state)
     } catch {
       undo(undoing)
@@ -70,20 +70,22 @@ struct Transaction {
     try Teardown(workspace).deleteFlows(plan.making.flows)
   }
 
-  /// Starts the background process and hands it the sockets.
-  private func launch() throws -> (record: HolderRecord, client: HolderClient)? {
-    guard !plan.making.holdings.isEmpty else { return nil }
+  /// Starts the background processes and hands them the sockets.
+  private func launch() throws -> [(record: HolderRecord, client: HolderClient)] {
+    guard !plan.making.launches.isEmpty else { return [] }
     try Interruption.check()
     for (socket, reservation) in sockets.lent { try listenAgain(socket, reservation) }
     if sockets.wereServed { try silence() }
-    let id = plan.making.holder
-    let (process, client) = try HolderLauncher.launch(
-      id: id,
-      in: workspace.folder.descriptor,
-      say: { workspace.notify(.waiting($0)) }
-    )
-    try client.hold(plan.making.holdings.map { ($0, sockets.byHolding[$0.id] ?? []) })
-    return (HolderRecord(id: id, process: process), client)
+    return try plan.making.launches.map { launch in
+      let (process, client) = try HolderLauncher.launch(
+        id: launch.holder,
+        in: workspace.folder.descriptor,
+        say: { workspace.notify(.waiting($0)) }
+      )
+      if let namespace = launch.guest.flatMap({ sockets.namespaces[$0] }) { try client.enter(namespace) }
+      try client.hold(launch.holdings.map { ($0, sockets.byHolding[$0.id] ?? []) })
+      return (HolderRecord(id: launch.holder, process: process), client)
+    }
   }
 
   /// Nobody is answered any more on ports that were served and are not to be.
@@ -98,10 +100,10 @@ struct Transaction {
     throw AllocationError.inUse(port: "\(reservation)", transport: .tcp, number: reservation.port)
   }
 
-  private func commit(_ holder: HolderRecord?, isLeading: Bool) throws {
+  private func commit(_ holders: [HolderRecord], isLeading: Bool) throws {
     try Interruption.check()
     var next = isLeading ? plan.next : plan.next.withoutConnecting(plan.making.connections)
-    if let holder { next.holders.append(holder) }
+    next.holders += holders
     try workspace.adoptRules(of: plan.making.conditional, in: &next)
     next.intent = plan.removal.isEmpty ? nil : plan.removal
     next.rulesGeneration = workspace.state.rulesGeneration
@@ -142,6 +144,6 @@ extension Making {
   /// Whether nothing is made.
   var isEmpty: Bool {
     change.isEmpty && links.isEmpty && forwarding.isEmpty && flows.isEmpty && connections.isEmpty
-      && holdings.isEmpty
+      && launches.isEmpty
   }
 }

@@ -61,7 +61,7 @@ extension Workspace {
   func restoreRules(_ differences: [Difference]) throws {
     let firewall = try firewall()
     for family in IPAddress.Family.allCases where differences.contains(where: { $0.isOfRules(family) }) {
-      let text = try RuleInspection(self).comparison(family).repairText
+      let text = try RuleInspection(self).comparison(family, counters: true).repairText
       let commits = text.split(separator: "\n").count { $0 == "COMMIT" }
       try changeRules(commits: commits) { try firewall.restore(family, text) }
     }

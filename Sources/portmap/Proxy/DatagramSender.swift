@@ -160,6 +160,7 @@ final class DatagramSender {
       sendSingly(index)
       return false
     }
+    if message.direction == .toBackend { message.client.fail(code) }
     if code == EINVAL && message.sourceControlLength > 0 {
       // The address that the client wrote to is none that one can write from: it has left this host since, say.
       message.client.source = nil

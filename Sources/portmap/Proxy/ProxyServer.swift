@@ -8,6 +8,7 @@ final class ProxyServer {
   private let limits: ProxyLimits
   private let streams: StreamRelay
   private let datagrams: UDPRelay
+  private let accounts = TrafficAccounts()
   private var streamFrontends: [StreamFrontend] = []
   private var udpFrontends: [UDPFrontend] = []
 
@@ -15,8 +16,8 @@ final class ProxyServer {
     self.limits = limits
     // Splice into a socket whose peer is gone raises SIGPIPE, and has no flag to say otherwise.
     signal(SIGPIPE, SIG_IGN)
-    let streams = StreamRelay(loop: loop)
-    let datagrams = UDPRelay(loop: loop)
+    let streams = StreamRelay(loop: loop, accounts: accounts)
+    let datagrams = UDPRelay(loop: loop, accounts: accounts)
     self.streams = streams
     self.datagrams = datagrams
     loop.onTurnEnd {
@@ -52,6 +53,9 @@ final class ProxyServer {
       + udpFrontends.filter { $0.group == group }.map(\.socket)
   }
 
+  /// What a group has carried; nil where nobody has used it.
+  func count(ofGroup group: Int) -> ProxyCount? { accounts.count(of: group) }
+
   /// Closes everything.
   func closeAll() {
     close { _ in true }
@@ -64,6 +68,7 @@ final class ProxyServer {
     udpFrontends.removeAll { matches($0.group) }
     streams.close(where: matches)
     datagrams.close(where: matches)
+    accounts.remove(where: matches)
     shareDescriptors()
   }
 

@@ -39,7 +39,8 @@ final class SCTPConnection: StreamConnection {
   override func move() {
     let upward = up.pump(from: client, to: backend, relay.buffers)
     let downward = down.pump(from: backend, to: client, relay.buffers)
-    if upward == .failed || downward == .failed { return fail() }
+    tally()
+    if upward == .failed || downward == .failed { return fail(down.readError ?? up.writeError ?? 0) }
     if up.hasEnded && down.hasEnded { return finish() }
     if upward == .ended {
       shutdown(backend.raw, Int32(SHUT_WR))
@@ -55,6 +56,12 @@ final class SCTPConnection: StreamConnection {
   override func moveTheRest() {
     while up.pump(from: client, to: backend, relay.buffers) == .more {}
     while down.pump(from: backend, to: client, relay.buffers) == .more {}
+    tally()
+  }
+
+  private func tally() {
+    account.carriedIn(up.takeCount())
+    account.carriedOut(down.takeCount())
   }
 
   override func discard() {

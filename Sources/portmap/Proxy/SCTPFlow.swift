@@ -33,7 +33,19 @@ struct SCTPFlow {
   private var isWhole = false
   private var label = SCTPLabel()
 
+  /// Bytes that were read to be passed on since they were asked for.
+  private var uncounted: UInt64 = 0
+  /// Why the source, or the destination, is broken.
+  private(set) var readError: Int32?
+  private(set) var writeError: Int32?
+
   var hasEnded: Bool { stage == .ended }
+
+  /// Returns how many bytes were read since the last call.
+  mutating func takeCount() -> UInt64 {
+    defer { uncounted = 0 }
+    return uncounted
+  }
 
   /// Frees what is under way.
   mutating func discard(_ buffers: FlowBuffers) {
@@ -68,7 +80,9 @@ struct SCTPFlow {
       let buffer = buffers.buffer()
       switch SCTPMessage.receive(from: source, into: buffer) {
       case .notNow: readable = false
-      case .failed: return .failed
+      case .failed(let code):
+        readError = code
+        return .failed
       case .ended: return end(buffers)
       case .notification: break
       case .part(let count, let label, let isLast):
@@ -95,12 +109,16 @@ struct SCTPFlow {
     _ buffers: FlowBuffers
   ) -> Bool {
     if stage == .dropping { return true }
+    uncounted &+= UInt64(part.count)
     if isLast && kept.isEmpty {
       guard write(part, to: destination, buffers) else { return false }
       if writable || stage == .dropping { return true }
     } else {
       let limit = buffers.isCrowded ? Self.longestWhenCrowded : Self.longestMessage
-      guard kept.count + part.count <= limit else { return false }
+      guard kept.count + part.count <= limit else {
+        readError = EMSGSIZE
+        return false
+      }
     }
     kept.append(contentsOf: part)
     buffers.keep(part.count)
@@ -128,7 +146,9 @@ struct SCTPFlow {
     case .notNow: writable = false
     // It has shut down or is gone; which of them, the other direction learns.
     case .failed(EPIPE), .failed(ESHUTDOWN): drop(buffers)
-    case .failed: return false
+    case .failed(let code):
+      writeError = code
+      return false
     }
     return true
   }

@@ -41,6 +41,8 @@ class StreamConnection: EventHandler {
     Readiness.input | Readiness.output | Readiness.urgent | Readiness.peerEnded | Readiness.edgeTriggered
 
   final let group: Int
+  /// What has gone through its group.
+  final let account: TrafficAccount
   /// The connection's place in the relay's list.
   final var index = 0
   final let client: Descriptor
@@ -57,6 +59,8 @@ class StreamConnection: EventHandler {
     self.backend = backend
     self.relay = relay
     group = frontend.group
+    account = relay.accounts[frontend.group]
+    account.begin()
   }
 
   /// What is to be done before the backend's socket connects; false gives the connection up.
@@ -76,14 +80,16 @@ class StreamConnection: EventHandler {
 
   /// Begins to connect. False when there is no way to the backend; the client has then been reset.
   final func open(_ route: ProxyRoute) -> Bool {
-    guard prepare(route), connect(to: route.backend) else {
+    guard prepare(route) else {
       abort()
       return false
     }
     do throws(SystemError) {
+      try connect(to: route.backend)
       clientRegistration = try relay.loop.add(client, events: Self.events, handler: self, tag: Side.client)
       backendRegistration = try relay.loop.add(backend, events: Self.events, handler: self, tag: Side.backend)
     } catch {
+      account.fail(error.errno)
       abort()
       return false
     }
@@ -94,6 +100,7 @@ class StreamConnection: EventHandler {
   final func close() {
     guard stage != .closed else { return }
     stage = .closed
+    account.end()
     if let clientRegistration { relay.loop.remove(clientRegistration, closing: true) }
     if let backendRegistration { relay.loop.remove(backendRegistration, closing: true) }
     discard()
@@ -103,13 +110,13 @@ class StreamConnection: EventHandler {
     if events == 0 { isRepeating = false }
     let isBroken = note(events, of: tag)
     if stage == .connecting {
-      if isBroken || (tag == Side.backend && events & Readiness.hangup != 0) { return fail() }
+      if isBroken || (tag == Side.backend && events & Readiness.hangup != 0) { return fail(error(of: tag)) }
       guard tag == Side.backend, events & Readiness.output != 0 else { return }
       stage = .relaying
     }
     move()
     // The error of a side that could not be read to its end, as the other does not take what it sent.
-    if isBroken && stage != .closed { fail() }
+    if isBroken && stage != .closed { fail(error(of: tag)) }
   }
 
   final func moveAgain() {
@@ -125,7 +132,10 @@ class StreamConnection: EventHandler {
   }
 
   /// One side is broken: the other gets what had come before, and is then reset like it.
-  final func fail() {
+  ///
+  /// - Parameter error: What is wrong with the backend's side; 0 where it is the client that has gone.
+  final func fail(_ error: Int32) {
+    if error != 0 { account.fail(error) }
     if stage == .relaying { moveTheRest() }
     abort()
     relay.ended(self)
@@ -137,13 +147,22 @@ class StreamConnection: EventHandler {
     close()
   }
 
-  private func connect(to address: SocketAddress) -> Bool {
+  /// The error that a broken side has, if it is the backend's.
+  private func error(of side: UInt32) -> Int32 {
+    guard side == Side.backend else { return 0 }
+    let error = (try? backend.option(SocketLevel.socket, SO_ERROR, into: Int32(0))) ?? 0
+    return error == 0 ? ECONNRESET : error
+  }
+
+  private func connect(to address: SocketAddress) throws(SystemError) {
     let outcome = address.withSockaddr { pointer, length in
       attempt("connect") { Int(Glibc.connect(backend.raw, pointer, length)) }
     }
     switch outcome {
-    case .done, .failed(EINPROGRESS): return !isItsOwnPeer(address)
-    case .notNow, .failed: return false
+    case .done, .failed(EINPROGRESS):
+      if isItsOwnPeer(address) { throw SystemError(call: "connect", errno: ECONNREFUSED) }
+    case .notNow: throw SystemError(call: "connect", errno: EAGAIN)
+    case .failed(let code): throw SystemError(call: "connect", errno: code)
     }
   }
 

@@ -20,6 +20,7 @@ final class StreamRelay {
 
   unowned let loop: EventLoop
   let buffers = FlowBuffers()
+  let accounts: TrafficAccounts
   /// Connections that may be open at once; the server adjusts it to what it serves.
   var limit = Int.max
   private var connections: [StreamConnection] = []
@@ -29,8 +30,9 @@ final class StreamRelay {
   private var releaseIsSet = false
   private var endedThisTurn = 0
 
-  init(loop: EventLoop) {
+  init(loop: EventLoop, accounts: TrafficAccounts) {
     self.loop = loop
+    self.accounts = accounts
   }
 
   func serve(_ frontend: StreamFrontend) throws(SystemError) {

@@ -31,7 +31,8 @@ final class TCPConnection: StreamConnection {
   override func move() {
     let upward = up.pump(from: client.raw, to: backend.raw, relay.buffers)
     let downward = down.pump(from: backend.raw, to: client.raw, relay.buffers)
-    if upward == .failed || downward == .failed { return fail() }
+    tally()
+    if upward == .failed || downward == .failed { return fail(down.readError ?? up.writeError ?? 0) }
     if up.hasEnded && down.hasEnded { return finish() }
     if upward == .ended { shutdown(backend.raw, Int32(SHUT_WR)) }
     if downward == .ended { shutdown(client.raw, Int32(SHUT_WR)) }
@@ -41,6 +42,12 @@ final class TCPConnection: StreamConnection {
   override func moveTheRest() {
     while up.pump(from: client.raw, to: backend.raw, relay.buffers) == .more {}
     while down.pump(from: backend.raw, to: client.raw, relay.buffers) == .more {}
+    tally()
+  }
+
+  private func tally() {
+    account.carriedIn(up.takeCount())
+    account.carriedOut(down.takeCount())
   }
 
   override func discard() {

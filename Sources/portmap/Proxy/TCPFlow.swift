@@ -39,7 +39,19 @@ struct TCPFlow {
   private var pipe: Pipe?
   private var largeReadsInARow = 0
 
+  /// Bytes that were read since they were asked for.
+  private var uncounted: UInt64 = 0
+  /// Why the source, or the destination, is broken.
+  private(set) var readError: Int32?
+  private(set) var writeError: Int32?
+
   var hasEnded: Bool { stage == .ended }
+
+  /// Returns how many bytes were read since the last call.
+  mutating func takeCount() -> UInt64 {
+    defer { uncounted = 0 }
+    return uncounted
+  }
 
   /// Puts bytes in front of everything that the source sends.
   mutating func begin(with bytes: [UInt8], _ buffers: FlowBuffers) {
@@ -91,11 +103,13 @@ struct TCPFlow {
     switch attempt("recv", { recv(source, buffer.baseAddress, buffer.count, 0) }) {
     case .notNow:
       readable = false
-    case .failed:
+    case .failed(let code):
+      readError = code
       return false
     case .done(0):
       stage = .draining
     case .done(let count):
+      uncounted &+= UInt64(count)
       if count < buffer.count && mayUsePipe && !readsToTheEnd { readable = false }
       largeReadsInARow = count >= Self.largeRead ? largeReadsInARow + 1 : 0
       moved += count
@@ -113,8 +127,8 @@ struct TCPFlow {
     case .notNow:
       writable = false
       leftover = buffers.leftover(bytes)
-    case .failed:
-      return false
+    case .failed(let code):
+      return breakDestination(code)
     case .done(let count) where count < bytes.count:
       writable = false
       leftover = buffers.leftover(UnsafeRawBufferPointer(rebasing: bytes[count...]))
@@ -132,12 +146,14 @@ struct TCPFlow {
       if moved < Self.smallTurn { largeReadsInARow = 0 }
     case .failed(EINVAL):
       mayUsePipe = false
-    case .failed:
+    case .failed(let code):
+      readError = code
       return false
     case .done(0):
       stage = .draining
     case .done(let count):
       pipe.held = count
+      uncounted &+= UInt64(count)
       moved += count
     }
     return true
@@ -148,7 +164,7 @@ struct TCPFlow {
     while writable, let left = leftover {
       switch Self.send(left.rest, destination) {
       case .notNow: writable = false
-      case .failed: return false
+      case .failed(let code): return breakDestination(code)
       case .done(let count): left.drop(count)
       }
       if left.isEmpty {
@@ -159,11 +175,17 @@ struct TCPFlow {
     while writable, let pipe, pipe.held > 0 {
       switch Self.splice(pipe.reading.raw, destination, pipe.held) {
       case .notNow: writable = false
-      case .failed: return false
+      case .failed(let code): return breakDestination(code)
       case .done(let count): pipe.held -= count
       }
     }
     return true
+  }
+
+  /// Notes why the destination is broken. Always false.
+  private mutating func breakDestination(_ code: Int32) -> Bool {
+    writeError = code
+    return false
   }
 
   /// The pipe to use now, if bulk data is to be expected and there is one.

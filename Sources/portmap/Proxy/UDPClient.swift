@@ -26,6 +26,10 @@ final class UDPClient: EventHandler {
   let address: SocketAddress
   let frontend: UDPFrontend
   let socket: Descriptor
+  /// What has gone through its group.
+  let account: TrafficAccount
+  /// Whether the last thing that was heard from the backend is that it cannot be reached.
+  var isFailing = false
   /// The address that answers are sent from; nil lets the kernel choose.
   var source: IPAddress?
   /// The interface that answers must go out on, where the addresses alone do not say it (link-local ones).
@@ -53,12 +57,14 @@ final class UDPClient: EventHandler {
     information: PacketInfo,
     frontend: UDPFrontend,
     socket: Descriptor,
+    account: TrafficAccount,
     relay: UDPRelay
   ) {
     self.key = key
     self.address = address
     self.frontend = frontend
     self.socket = socket
+    self.account = account
     self.relay = relay
     let local = information.local
     source = local.flatMap { $0.isMulticast || $0.isUnspecified ? nil : $0 }
@@ -67,6 +73,12 @@ final class UDPClient: EventHandler {
 
   func handle(events: UInt32, tag: UInt32) {
     relay.receiveAnswers(for: self)
+  }
+
+  /// The backend cannot be reached. Told of each datagram, it counts once until the next answer.
+  func fail(_ errno: Int32) {
+    account.fail(errno, isNew: !isFailing)
+    isFailing = true
   }
 
   /// Whether several of its datagrams may be sent as one message that the kernel cuts.

@@ -37,6 +37,7 @@ final class UDPRelay {
   }
 
   unowned let loop: EventLoop
+  private let accounts: TrafficAccounts
   /// How many clients there may be at once; the server adjusts it to what it serves.
   var limit = Int.max
   private var table = UDPClientTable()
@@ -48,8 +49,9 @@ final class UDPRelay {
   private var expiryIsSet = false
   private var frontendCount: UInt32 = 0
 
-  init(loop: EventLoop) {
+  init(loop: EventLoop, accounts: TrafficAccounts) {
     self.loop = loop
+    self.accounts = accounts
   }
 
   func serve(_ socket: Descriptor, route: ProxyRoute, group: Int) throws(SystemError) -> UDPFrontend {
@@ -111,6 +113,7 @@ final class UDPRelay {
     for client in clients {
       var slot = client.firstPiece
       while slot >= 0 {
+        client.account.carriedIn(UInt64(pieces[slot].piece.length))
         sender.add(batch.payload(slot), pieces[slot].piece, of: client, .toBackend)
         slot = pieces[slot].next
       }
@@ -126,11 +129,18 @@ final class UDPRelay {
     outbound = batch
     if batch.isFull { sendAnswers() }
     let first = batch.used
-    // An error is ICMP's, and gone by being told.
-    guard case .done(let count) = batch.receive(from: client.socket.raw) else { return }
+    let count: Int
+    switch batch.receive(from: client.socket.raw) {
+    case .done(let received): count = received
+    // It is ICMP's, and gone by being told.
+    case .failed(let code): return client.fail(code)
+    case .notNow: return
+    }
+    client.isFailing = false
     table.touch(client, as: client.standing == .unanswered ? .answered : client.standing, now: loop.now)
     for slot in first..<first + count {
       let piece = DatagramPiece(length: batch.length(slot), segment: batch.information(slot).segment)
+      client.account.carriedOut(UInt64(piece.length))
       answers.append(Answer(client: client, slot: slot, piece: piece))
     }
   }
@@ -162,7 +172,8 @@ final class UDPRelay {
     let hopLimit = information.hopLimit.map { $0 - 1 }
     guard hopLimit != 0 else { return nil }
     while table.count >= limit, let client = table.firstToGo { forget(client) }
-    guard let socket = backendSocket(for: frontend.route.backend) else { return nil }
+    let account = accounts[frontend.group]
+    guard let socket = backendSocket(for: frontend.route.backend, account) else { return nil }
     if let hopLimit, hopLimit < Self.usualHopLimit {
       socket.setHopLimit(hopLimit, frontend.route.backend.ip.family)
     }
@@ -172,23 +183,31 @@ final class UDPRelay {
       information: information,
       frontend: frontend,
       socket: socket,
+      account: account,
       relay: self
     )
     guard let registration = try? loop.add(socket, events: Readiness.input, handler: client) else {
       return nil
     }
     client.registration = registration
+    account.begin()
     table.insert(client, now: loop.now)
     setExpiry()
     return client
   }
 
   /// Opens a socket that is connected to the backend, at the expense of other clients if need be.
-  private func backendSocket(for backend: SocketAddress) -> Descriptor? {
+  private func backendSocket(for backend: SocketAddress, _ account: TrafficAccount) -> Descriptor? {
     guard let ports, let socket = openSocket(backend.ip.family),
-      ports.bind(socket, towards: backend, makeRoom: makeRoom),
-      backend.withSockaddr({ connect(socket.raw, $0, $1) }) == 0
-    else { return nil }
+      ports.bind(socket, towards: backend, makeRoom: makeRoom)
+    else {
+      account.fail(EADDRNOTAVAIL)
+      return nil
+    }
+    guard backend.withSockaddr({ connect(socket.raw, $0, $1) }) == 0 else {
+      account.fail(errno)
+      return nil
+    }
     socket.setOption(SocketLevel.udp, UDP_GRO, 1)
     socket.setBufferSizes(receive: Self.clientBuffer, send: Self.clientBuffer)
     return socket
@@ -214,6 +233,7 @@ final class UDPRelay {
 
   private func forget(_ client: UDPClient) {
     table.remove(client)
+    client.account.end()
     if let registration = client.registration { loop.remove(registration, closing: true) }
   }
 

@@ -24,7 +24,16 @@ struct OtherNamespace {
       .map(\.process)
     let pids = Set(background.map(\.pid))
     // Where even its namespace may not be looked at, a process is given the benefit of the doubt.
-    return background.first { NetworkNamespace(of: $0.pid)?.isKept(besides: pids) ?? true }
+    return background.first { namespace(of: $0)?.isKept(besides: pids) ?? true }
+  }
+
+  /// The namespace that a process has its sockets in. One that has entered a guest's is elsewhere itself; those sockets
+  /// keep the number of the state's own from being given to another.
+  private func namespace(of process: ProcessIdentity) -> NetworkNamespace? {
+    let ids = state.holders.filter { $0.process == process }.map(\.id)
+    let isElsewhere = state.mappings.contains { $0.mapping.into != nil && ids.contains($0.holder) }
+    guard isElsewhere else { return NetworkNamespace(of: process.pid) }
+    return state.netnsInode.flatMap { NetworkNamespace(inode: $0) }
   }
 
   static func error(_ folder: StateFolder, _ user: ProcessIdentity) -> StateError {

@@ -2,9 +2,10 @@
 
 extension MappingRecord: TextCodable {
   /// `a1b2c3d4 udp * 8080 8080 172.16.42.2 80 80 c1b2c3d4 12 active nat proxy|RULE|RULE`: id, transport, host address,
-  /// ports and backend, the background process (`-` for none), the number of the call, the status, whatever else holds, and the rules.
-  /// What declares it is the last of the words: `from=3:/etc/portmap.conf`, and `over=` what declares the reservation
-  /// that it took over; behind these stands `nohairpin`.
+  /// ports and backend, the background process (`-` for none), the number of the call, the status, whatever else holds, and
+  /// the rules. What declares it is among the last of the words: `from=3:/etc/portmap.conf`, and `over=` what declares the
+  /// reservation that it took over; behind these stand `nohairpin`, and `into=4026532201:web`, the network namespace that
+  /// its proxy has entered.
   init?(text: String) {
     let parts = Array(text.utf8).split(separator: UInt8(ascii: "|"), omittingEmptySubsequences: false)
     var words = WordReader(parts[0])
@@ -29,7 +30,8 @@ extension MappingRecord: TextCodable {
       delivery: delivery,
       scope: scope,
       origin: origin,
-      tookOver: tookOver
+      tookOver: tookOver,
+      into: words.labelled("into", GuestNamespace.init(text:))
     )
     guard words.isAtEnd else { return nil }
     self.init(
@@ -57,6 +59,7 @@ extension MappingRecord: TextCodable {
     if let origin = mapping.origin { text += " from=\(origin.text)" }
     if let origin = mapping.tookOver { text += " over=\(origin.text)" }
     if !delivery.hairpin { text += " nohairpin" }
+    if let guest = mapping.into { text += " into=\(guest.text)" }
     for rule in rules { text += "|\(rule.text)" }
     return text
   }
@@ -151,10 +154,13 @@ extension ProcessIdentity: TextCodable {
 
 extension WordReader {
   /// Reads `KEY=LINE:NAME` if that is the next word.
-  fileprivate mutating func origin(_ key: String) -> Origin? {
+  fileprivate mutating func origin(_ key: String) -> Origin? { labelled(key, Origin.init(text:)) }
+
+  /// Reads `KEY=…` if that is the next word, and it means a value.
+  fileprivate mutating func labelled<Value>(_ key: String, _ meaning: (String) -> Value?) -> Value? {
     value { word in
       guard word.hasPrefix("\(key)=") else { return nil }
-      return Origin(text: String(word.dropFirst(key.count + 1)))
+      return meaning(String(word.dropFirst(key.count + 1)))
     }
   }
 }

@@ -7,6 +7,8 @@ struct State: Codable, Equatable, Sendable {
   /// The namespace and the boot that it speaks of: in another one, none of it is there.
   let netnsCookie: UInt64
   let bootID: String
+  /// The number of that namespace, for as long as anything keeps it; nil in a state of the first version.
+  var netnsInode: UInt64?
   /// What the names of chains, the comments of rules and the aliases of links say, so that they are known as this
   /// state's: six hexadecimal digits, or nothing for a state that the first version has begun.
   var tag: String?
@@ -51,7 +53,7 @@ struct State: Codable, Equatable, Sendable {
     case rulesGeneration, saidNoIPv6, bridges, addresses, mappings, reservations, holders, chains, shared,
       intent
     case tag, waiting, failures
-    case attachments
+    case attachments, netnsInode
   }
 }
 

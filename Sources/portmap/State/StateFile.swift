@@ -27,6 +27,7 @@ struct StateFile {
       return fresh
     }
     if state.tag == nil { state.tag = folder.formerTag }
+    state.netnsInode = fresh.netnsInode
     return state
   }
 
@@ -44,6 +45,7 @@ struct StateFile {
   /// The state of a namespace that portmap has not been used in.
   var fresh: State {
     var state = State(netnsCookie: clinux_netns_cookie(), bootID: Self.bootID)
+    state.netnsInode = NetworkNamespace(of: getpid()).map { UInt64($0.inode) }
     state.tag = folder.freshTag
     return state
   }

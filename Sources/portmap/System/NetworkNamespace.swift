@@ -3,7 +3,7 @@ import Glibc
 /// A network namespace, as the kernel numbers those that are there.
 struct NetworkNamespace: Hashable {
   private let device: dev_t
-  private let inode: ino_t
+  let inode: ino_t
 
   /// The namespace that a process is in; nil where the process is gone, or may not be looked at.
   init?(of pid: Int32) {
@@ -11,6 +11,13 @@ struct NetworkNamespace: Hashable {
     guard stat("/proc/\(pid)/ns/net", &status) == 0 else { return nil }
     device = status.st_dev
     inode = status.st_ino
+  }
+
+  /// The namespace that has a number; nil where /proc shows none at all.
+  init?(inode: UInt64) {
+    guard let own = NetworkNamespace(of: getpid()) else { return nil }
+    device = own.device
+    self.inode = ino_t(inode)
   }
 
   /// The namespace that a path leads to, as `/run/netns/NAME` does; nil where nothing is there, or no namespace.

@@ -51,6 +51,16 @@ enum UnixSocket {
     }
   }
 
+  /// Connects to a file of a folder with a socket that never waits; nil where the backlog of the one who listens there
+  /// is full.
+  static func connectAtOnce(to name: String, in folder: Descriptor) throws(SystemError) -> Descriptor? {
+    let socket = try make(Int32(SOCK_NONBLOCK.rawValue))
+    let connected = try withAddress(name, in: folder) { address, length throws(SystemError) in
+      try nonblocking("connect") { Glibc.connect(socket.raw, address, length) }
+    }
+    return connected == nil ? nil : socket
+  }
+
   /// Whether a descriptor is open and one of these sockets.
   static func isOne(_ descriptor: Int32) -> Bool {
     func option(_ name: Int32) -> Int32? {
@@ -124,8 +134,8 @@ enum UnixSocket {
     return socket
   }
 
-  private static func make() throws(SystemError) -> Descriptor {
-    let type = Int32(SOCK_SEQPACKET.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+  private static func make(_ flags: Int32 = 0) throws(SystemError) -> Descriptor {
+    let type = Int32(SOCK_SEQPACKET.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | flags
     return try Descriptor("socket") { socket(AF_UNIX, type, 0) }
   }
 

@@ -9,7 +9,7 @@ struct Docker {
   /// The namespace in which its ports are.
   let host: Namespace
   private let folder: String
-  private let environment: [String: String]
+  let environment: [String: String]
 
   /// Gets a folder's own /run and images, and a shell as the first of the processes that end with it: so dockerd alone
   /// can be killed. `ip netns exec` would take the control groups out of sight.

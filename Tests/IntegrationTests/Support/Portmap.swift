@@ -111,11 +111,13 @@ struct MappingRecord: Decodable, Equatable {
   let hostPort: Int
   let hostPortEnd: Int
   let id: String
+  let into: String
   let nat: Bool
   let origin: String
   let pid: pid_t?
   let `protocol`: String
   let proxy: Bool
+  let stats: StatisticsRecord?
   let status: String
 }
 
