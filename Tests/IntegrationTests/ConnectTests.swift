@@ -44,6 +44,7 @@ extension Namespace {
       #expect(try topology.portmap("list").stdout.contains("nat, connect, proxy"))
       #expect(try topology.portmap.list().mappings.map(\.connect) == [true, false, true])
       try topology.portmap("check")
+      #expect(try topology.portmap("list", "--stats", "--json", "8080/tcp").stdout.contains("\"connect\":3,"))
       #expect(try topology.host.connectPorts() == ["8080", "8086"])
       try topology.portmap("unmap", "8080", "8080/udp", "8086")
       #expect(try topology.host.connectPorts().isEmpty)

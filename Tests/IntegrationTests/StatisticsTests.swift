@@ -38,7 +38,7 @@ import Testing
 
   @Test func byRuleAndByProxy() throws {
     try withTopology { topology in
-      let portmap = topology.portmap
+      let portmap = topology.portmap.withoutConnecting
       for transport in Transport.allCases {
         try topology.web.serve(transport, Address.web, "80", name: "web", mode: "echo")
       }
@@ -101,7 +101,7 @@ import Testing
 
   @Test func aRangeHasSums() throws {
     try withTopology { topology in
-      let portmap = topology.portmap
+      let portmap = topology.portmap.withoutConnecting
       for port in ["80", "81", "90"] {
         try topology.web.serve(.tcp, Address.web, port, name: "web", mode: "echo")
       }
@@ -120,7 +120,7 @@ import Testing
 
   @Test func failures() throws {
     try withTopology { topology in
-      let portmap = topology.portmap
+      let portmap = topology.portmap.withoutConnecting
       try portmap("map", "8080:80/tcp+udp", "--to", Address.web)
       let start = Date().addingTimeInterval(-1)
       for transport in Transport.allCases {
@@ -148,7 +148,7 @@ import Testing
 
   @Test func openConnectionsAndTheBytesSoFar() throws {
     try withTopology { topology in
-      let portmap = topology.portmap
+      let portmap = topology.portmap.withoutConnecting
       try topology.web.serve(.tcp, Address.web, "80", name: "web", mode: "mute")
       try portmap("map", "8080:80", "--to", Address.web)
       let asking = try (0..<2).map { _ in
@@ -224,7 +224,7 @@ import Testing
     try withTopology { topology in
       try topology.web.serve(.tcp, Address.web, "80", name: "web")
       let script = "\(Tools.probe) ask tcp 127.0.0.1 8080 >/dev/null; \"$0\" list --stats"
-      let outcome = try topology.portmap.shell(
+      let outcome = try topology.portmap.withoutConnecting.shell(
         "exec \"$0\" map 8080:80 --to \(Address.web) -- sh -c '\(script)' \"$0\""
       )
       let row = try #require(outcome.lines.last).split(separator: " ")

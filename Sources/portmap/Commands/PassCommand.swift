@@ -61,7 +61,8 @@ private struct Pass {
         default: Output.say(notice.description)
         }
       },
-      connects: context.setting.connects
+      connects: context.setting.connects,
+      explain: context.setting.explain
     )
   }
 

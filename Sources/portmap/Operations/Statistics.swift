@@ -26,7 +26,7 @@ struct Statistics {
   private static let millisecondsForAnswer = 1000
 
   private let led: [String: UInt64]?
-  private let ledByConnect: [String: UInt64]
+  private let ledByConnect: [String: UInt64]?
   private let answers: [String: CountInquiry.Answer]
 
   /// Reads the rules' counters and asks the background processes, at the same time.
@@ -41,13 +41,13 @@ struct Statistics {
       within: Self.millisecondsForAnswer
     )
     led = Self.finish(counting, ChainLayout(tag: state.tag ?? ""), runner)
-    ledByConnect = Self.ledByConnect(records)
+    ledByConnect = records.contains(where: \.delivery.connect) ? state.connectCounts() : nil
   }
 
   func of(_ record: MappingRecord) -> MappingStatistics {
     MappingStatistics(
       nat: nat(record),
-      connect: ledByConnect[record.id].map { .value($0) } ?? .noSuchWay,
+      connect: connect(record),
       proxy: proxy(record)
     )
   }
@@ -56,6 +56,11 @@ struct Statistics {
     guard record.delivery.nat else { return .noSuchWay }
     // A rule that is not there has led nobody: it is for check to miss it.
     return led.map { .value($0[record.id] ?? 0) } ?? .noAnswer
+  }
+
+  private func connect(_ record: MappingRecord) -> Reading<UInt64> {
+    guard record.delivery.connect else { return .noSuchWay }
+    return ledByConnect.map { .value($0[record.id] ?? 0) } ?? .noAnswer
   }
 
   private func proxy(_ record: MappingRecord) -> Reading<ProxyCount> {
@@ -96,10 +101,4 @@ struct Statistics {
     }
     return counts
   }
-
-  // MARK: connect(2)
-
-  /// The connections of this host that a program on connect(2) has led to a backend, by the id of the mapping. There is
-  /// no such program: no mapping is among them.
-  private static func ledByConnect(_ records: [MappingRecord]) -> [String: UInt64] { [:] }
 }
