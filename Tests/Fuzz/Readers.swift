@@ -176,7 +176,7 @@ enum Readers {
     _ = NativeTables.drops(in: ruleset, Sample.traffic)
   }
 
-  private static func expect(_ condition: Bool, _ words: String) {
+  static func expect(_ condition: Bool, _ words: String) {
     guard !condition else { return }
     fatalError(words)
   }
