@@ -2,13 +2,19 @@
 # shellcheck shell=bash
 
 # Asks portmap itself, about the state folder that the command line names.
-_portmap_identifiers() {
+_portmap_list() {
     local word previous="" folder=()
     for word in "${COMP_WORDS[@]}"; do
         [[ $previous == --state-dir && $word != "=" ]] && folder=(--state-dir "$word")
         [[ $word == "=" ]] || previous=$word
     done
-    "${COMP_WORDS[0]}" list -q "${folder[@]}" 2>/dev/null
+    "${COMP_WORDS[0]}" list "$@" "${folder[@]}" 2>/dev/null
+}
+
+_portmap_identifiers() { _portmap_list -q; }
+# An address with a port is several words to bash: those without are offered.
+_portmap_ports() {
+    _portmap_list | sed -nE 's,^([0-9-]+)->[^ ]*:[0-9-]+(/[a-z]+)? .*,\1\2,p; s,^([0-9-]+(/[a-z]+)?) +reserved .*,\1,p'
 }
 
 _portmap_names() { _portmap_identifiers | grep -Evx '[a-f][0-9a-f]{7}'; }
@@ -102,7 +108,7 @@ _portmap() {
                     apply) words+=" --watch --origin --dry-run -n" ;;
                     repair) words+=" --dry-run -n" ;;
                     list) words+=" --stats" ;;
-                    check) ;;
+                    check) words+=" --probe" ;;
                     *) return ;;
                 esac
             elif [[ $command == "" ]]; then
@@ -112,7 +118,7 @@ _portmap() {
                 mapfile -t COMPREPLY < <(compgen -f -- "$cur")
                 return
             elif [[ $command == unmap || $command == list || $command == check ]]; then
-                words=$(_portmap_identifiers)
+                words="$(_portmap_identifiers) $(_portmap_ports)"
             fi
             ;;
     esac

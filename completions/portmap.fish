@@ -46,7 +46,7 @@ function __portmap_pass
 end
 
 # Asks portmap itself, about the state folder that the command line names.
-function __portmap_identifiers
+function __portmap_list
     set -l words (commandline -opc)
     set -l folder
     if set -l place (contains -i -- --state-dir $words)
@@ -54,11 +54,21 @@ function __portmap_identifiers
     else
         set folder (string match -- '--state-dir=*' $words)
     end
-    set -l table (command $words[1] list $folder 2>/dev/null)
-    for identifier in (command $words[1] list -q $folder 2>/dev/null)
+    command $words[1] list $argv $folder 2>/dev/null
+end
+
+function __portmap_identifiers
+    set -l table (__portmap_list)
+    for identifier in (__portmap_list -q)
         # What stands first in its line says what it is.
         printf '%s\t%s\n' $identifier (string replace -rf -- "^(\S+) .* $identifier(?: .*)?\$" '$1' $table)
     end
+end
+
+# Ports of this host as unmap takes them, and what they lead to.
+function __portmap_ports
+    __portmap_list | string replace -rf '^([0-9-]+)(->\S*:[0-9-]+)(/[a-z]+)? .*' '$1$3\t$1$2$3'
+    __portmap_list | string replace -rf '^([0-9-]+(?:/[a-z]+)?) +reserved .*' '$1\treserved'
 end
 
 function __portmap_names
@@ -116,7 +126,9 @@ complete -c portmap -n '__portmap_using map' -l masquerade -d 'rewrite the sourc
 
 complete -c portmap -n '__portmap_using unmap' -l if-exists -d 'a target that is nowhere is no failure'
 complete -c portmap -n '__portmap_using unmap' -l all -d 'release everything'
-complete -c portmap -n '__portmap_using unmap list check' -a '(__portmap_identifiers)'
+complete -c portmap -n '__portmap_using unmap list check' -a '(__portmap_identifiers; __portmap_ports)'
+
+complete -c portmap -n '__portmap_using check' -l probe -d 'ask every backend, too'
 
 complete -c portmap -n '__portmap_using alloc' -s c -l count -x -d 'how many of each'
 complete -c portmap -n '__portmap_using alloc' -l lend -d 'let a server bind the port itself'

@@ -104,12 +104,12 @@ static int describe(int fd, void *information, size_t size) {
   return bpf(BPF_OBJ_GET_INFO_BY_FD, &attributes);
 }
 
-int clinux_bpf_describe_program(int program, char name[BPF_OBJ_NAME_LEN], uint32_t *map) {
+int clinux_bpf_describe_program(int program, char name[BPF_OBJ_NAME_LEN], uint32_t maps[2]) {
   struct bpf_prog_info information;
   memset(&information, 0, sizeof information);
-  *map = 0;
-  information.nr_map_ids = 1;
-  information.map_ids = address(map);
+  memset(maps, 0, 2 * sizeof *maps);
+  information.nr_map_ids = 2;
+  information.map_ids = address(maps);
   int result = describe(program, &information, sizeof information);
   memcpy(name, information.name, BPF_OBJ_NAME_LEN);
   return result;

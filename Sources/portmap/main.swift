@@ -13,5 +13,6 @@ let isPlugin =
 switch UnixSocket.isOne(3) ? words.first : nil {
 case HolderLauncher.command: exit(Holder.run(Array(words.dropFirst())))
 case Supervision.command: exit(Supervision.stage())
+case NamespaceProbe.command: exit(NamespaceProbe.stage())
 default: exit(isPlugin ? Run.plugin() : Run.main(words))
 }

@@ -38,7 +38,7 @@ def run(settings, results):
             if not mapping["connect"]:
                 raise lab.Failed("the program on connect(2) cannot be had here")
             ways = [
-                Way("direct", backend, proxies.BACKEND, "1"),
+                Way("direct", backend, proxies.BACKEND, ""),
                 Way("portmap", loopback, first, str(mapping["pid"])),
             ]
             for _ in range(settings.rounds):

@@ -21,7 +21,17 @@ enum Readers {
     if let target = try? Target(text) {
       _ = target.absence
       _ = State(netnsCookie: 1, bootID: "").selection([target])
+      if let near = Sample.state.nearest(to: target) {
+        let other = try? Target(near)
+        expect(other.map { !Sample.state.selection([$0]).isEmpty } ?? false, "a hint that is nowhere")
+      }
       if case .name(let name) = target { expect(!Identifier.isID(name), "a name like an id") }
+    }
+    let words = text.split(separator: " ").map(String.init)
+    if let options = CommandTable.command("map")?.allOptions,
+      let arguments = try? ParsedArguments(words, options: options, startsCommand: true)
+    {
+      _ = MapCorrection(arguments).command
     }
     if let subnet = Subnet(text) {
       expect(subnet.contains(subnet.network) && subnet.contains(subnet.last), "a network without its ends")
@@ -112,6 +122,9 @@ enum Readers {
     let text = String(decoding: bytes, as: UTF8.self)
     _ = IPRoute.routes(in: text.split(separator: "\n").map(String.init))
     _ = LinkAlias(text)
+    _ = (ListeningSockets.parse(bytes, .tcp), ReversePath.dropped(in: bytes), Guest.gateways(in: bytes))
+    _ = (Guest.has(.loopbackV4, in: bytes), Guest.knows(.loopbackV4, [1, 2], in: bytes))
+    _ = (PortOwner.unit(ofControlGroup: bytes), DockerSocket.container(at: .loopbackV4, in: bytes))
   }
 
   /// `iptables-save`, next to the rules of a mapping, and others' rules in it.
@@ -137,6 +150,7 @@ enum Readers {
         hook: "PREROUTING",
         before: "PORTMAP"
       )
+      _ = ForwardDrops(saved: saved, layout: Sample.layout).dropping(mapping, link: "br0")
       _ = Sample.removal.present(in: saved, family).removeText(family)
     }
   }
@@ -144,6 +158,7 @@ enum Readers {
   /// What the kernel's netfilter subsystems answer, and its own list of flows.
   static func netlink(_ bytes: [UInt8]) {
     for message in NetlinkMessages(bytes[...]) {
+      _ = (Route(message), Neighbour(message))
       _ = (message.errno, message.attributes.number(NFTA_GEN_ID, UInt32.self))
       var deletion: [UInt8] = []
       Flow.deletion(message).append(to: &deletion, sequence: 1, flags: 0)
@@ -161,7 +176,7 @@ enum Readers {
     _ = NativeTables.drops(in: ruleset, Sample.traffic)
   }
 
-  private static func expect(_ condition: Bool, _ words: String) {
+  static func expect(_ condition: Bool, _ words: String) {
     guard !condition else { return }
     fatalError(words)
   }

@@ -152,7 +152,7 @@ import Testing
   @Test func connectionsToTheOldBackendEnd() throws {
     try withTopology { topology in
       try topology.web.serve(.tcp, Address.web, "80", name: "web", mode: "mute")
-      let portmap = topology.portmap.withoutConnecting
+      let portmap = topology.portmap
       let file = try topology.declare("map 8080:80 8081:81 --to \(Address.web)")
       try portmap("apply", file)
       let byProxy = try topology.host.startAsking(.tcp, "127.0.0.1", 8080, timeout: 30)

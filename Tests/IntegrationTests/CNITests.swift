@@ -310,6 +310,19 @@ import Testing
         let failure = try failure(runtime.portmap("CHECK", "c1", other, behind: result, status: 1))
         #expect(failure.code == 100, "\(failure)")
       }
+      // What others have lost is no matter of this attachment.
+      try runtime.portmap("ADD", "c2", [PortMapping(8090, 80)], behind: result)
+      try topology.host.exec(
+        "sh",
+        "-c",
+        "iptables-save | sed -n '/dport 8090 .*DNAT/s/-A/iptables -t nat -D/p' | sh"
+      )
+      try topology.portmap("check", status: 1)
+      try runtime.portmap("CHECK", "c1", ports, behind: result)
+      #expect(
+        try failure(runtime.portmap("CHECK", "c2", [PortMapping(8090, 80)], behind: result, status: 1)).code
+          == 100
+      )
       try topology.host.killProcesses()
       let failure = try failure(runtime.portmap("CHECK", "c1", ports, behind: result, status: 1))
       #expect(failure.code == 100 && failure.details.contains("8080"), "\(failure)")

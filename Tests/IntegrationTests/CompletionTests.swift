@@ -167,19 +167,25 @@ import Testing
       #expect(try desk.offers(shell, "portmap map 80 --host-ip ").contains("10.77.0.1"))
       #expect(try desk.offers(shell, "portmap proxy --proxy-protocol ") == ["v1", "v2"])
       #expect(try desk.offers(shell, "portmap map 80 --range ").isEmpty)
-      for command in ["unmap", "list"] {
-        #expect(try desk.offers(shell, "portmap \(command) ") == [port ?? "", "web"])
+      for command in ["unmap", "list", "check"] {
+        #expect(try desk.offers(shell, "portmap \(command) ") == [port ?? "", "web", "8080"])
         #expect(try desk.offers(shell, "portmap \(command) --state-dir \(desk.folder)/none ").isEmpty)
         #expect(try desk.offers(shell, "portmap --state-dir \(desk.folder)/none \(command) ").isEmpty)
         let named = try desk.offers(shell, "portmap -q --state-dir \(desk.portmap.state) \(command) ")
-        #expect(named == [port ?? "", "web"])
+        #expect(named == [port ?? "", "web", "8080"])
       }
       if shell == .fish {
         #expect(
           Set(try desk.described(shell, "portmap unmap "))
-            == ["web\t10.77.0.2", "\(port ?? "")\t8080->10.77.0.2:80"]
+            == ["web\t10.77.0.2", "\(port ?? "")\t8080->10.77.0.2:80", "8080\t8080->10.77.0.2:80"]
         )
       }
+      // Ports as they are given to unmap, with their protocols.
+      try desk.portmap("map", "--proxy-only", "53-54:53-54/udp", "127.0.0.1:9090:90", "--to", "10.77.0.2")
+      try desk.portmap("alloc", "9000", "9001/udp")
+      let targets = try desk.offers(shell, "portmap unmap ")
+      #expect(targets.isSuperset(of: ["8080", "53-54/udp", "9000", "9001/udp"]), "\(targets)")
+      #expect(targets.count == 4 + 6, "\(targets)")
       try desk.portmap("unmap", "--all")
     }
   }

@@ -44,6 +44,7 @@ extension Namespace {
       #expect(try topology.portmap("list").stdout.contains("nat, connect, proxy"))
       #expect(try topology.portmap.list().mappings.map(\.connect) == [true, false, true])
       try topology.portmap("check")
+      #expect(try topology.portmap("list", "--stats", "--json", "8080/tcp").stdout.contains("\"connect\":3,"))
       #expect(try topology.host.connectPorts() == ["8080", "8086"])
       try topology.portmap("unmap", "8080", "8080/udp", "8086")
       #expect(try topology.host.connectPorts().isEmpty)
@@ -144,6 +145,32 @@ extension Namespace {
       #expect(try topology.host.ask(.tcp, "127.0.0.1", 8080).verdict == .refused)
       try topology.web.ip("link", "set", "eth0", "down")
       #expect(try topology.host.ask(.tcp, "127.0.0.1", 8080, timeout: 0.5).verdict == .silent)
+    }
+  }
+
+  /// Led connections end with what led them, as the proxy's do; others to the backend go on.
+  @Test func connectionsEnd() throws {
+    try withTopology { topology in
+      for address in [Address.web, Address.web6] {
+        try topology.web.serve(.tcp, address, "80", name: "web", mode: "mute")
+      }
+      try topology.portmap("map", "8080:80", "8081:80", "--to", Address.web)
+      try topology.portmap("map", "8086:80", "--to", Address.web6)
+      func ask(_ address: String, _ port: Int) throws -> ChildProcess {
+        try topology.host.startAsking(.tcp, address, port, timeout: 20)
+      }
+      let led = [
+        try ask("127.0.0.1", 8080), try ask("::ffff:127.0.0.1", 8080), try ask("127.1.2.3", 8080),
+      ]
+      let led6 = try ask("::1", 8086)
+      let others = [try ask(Address.web, 80), try ask("127.0.0.1", 8081), try ask(Address.web6, 80)]
+      try eventually("no connections") { try topology.host.connections(to: 80) == 7 }
+      try topology.portmap("unmap", "8080")
+      for client in led { #expect(client.wait(timeout: 5).status != -1, "\(client.command)") }
+      try topology.portmap("unmap", "8086")
+      #expect(led6.wait(timeout: 5).status != -1)
+      #expect(try topology.host.connections(to: 80) == 3)
+      for client in others { client.kill() }
     }
   }
 

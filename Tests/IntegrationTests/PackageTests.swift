@@ -74,7 +74,8 @@ import Testing
     let proxy = version.replacing("portmap", with: "docker-proxy (portmap) version")
     let plugin = #"{"cniVersion":"1.1.0","#
     let wanted = [
-      version, proxy, plugin, "iptables, iproute2", "8080", "alloc 8081", "PORT  BY        ID", "8080 …", "done",
+      version, proxy, plugin, "iptables, iproute2", "8080", "alloc 8081", "PORT  BY        ID", "8080 …",
+      "done",
     ]
     #expect(shown.map { String($0) } == wanted, "\(outcome)")
   }

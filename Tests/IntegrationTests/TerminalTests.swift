@@ -61,4 +61,36 @@ import Testing
       #expect(try portmap.list().isEmpty)
     }
   }
+
+  /// Runs a command at a terminal, and prints what that shows.
+  private static let watcher = """
+    import os, pty, sys
+    pid, terminal = pty.fork()
+    if pid == 0: os.execv(sys.argv[1], sys.argv[1:])
+    shown = b""
+    while True:
+        try: part = os.read(terminal, 1000)
+        except OSError: break
+        if not part: break
+        shown += part
+    sys.stdout.write(repr(shown.decode()) + "\\n")
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    """
+
+  /// A probe of a port that does not answer takes two seconds.
+  @Test func longWorkShowsItself() throws {
+    try withTopology { topology in
+      try topology.web.exec("iptables", "-A", "INPUT", "-p", "tcp", "-j", "DROP")
+      try topology.portmap("map", "8080:80", "--to", Topology.Address.web)
+      var seen = topology.portmap
+      seen.prefix = ["python3", "-c", Self.watcher]
+      let outcome = try seen("check", "--probe", "8080", status: 1)
+      // One line, which goes before something else is said.
+      #expect(outcome.stdout.contains("portmap: check 8080 ... 1 s\\r    "), "\(outcome)")
+      #expect(outcome.stdout.contains("  \\r10.99.0.2:80: no answer in 2 seconds"), "\(outcome)")
+      #expect(try !seen("check", "8080").stdout.contains("..."))
+      // Not where nobody sees it.
+      #expect(try !topology.portmap("check", "--probe", "8080", status: 1).stderr.contains("..."))
+    }
+  }
 }

@@ -162,7 +162,7 @@ import Testing
       "apply": ["--origin", "-n"],
       "list": [],
       "proxy": ["--proxy-protocol", "--udp-timeout"],
-      "check": [],
+      "check": ["--probe"],
       "repair": ["-n"],
     ]
     #expect(Set(CommandTable.commands.map(\.name)) == Set(contract.keys))

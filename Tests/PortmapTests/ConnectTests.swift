@@ -32,7 +32,7 @@ import Testing
         "r1 >>= 24",
         "if r1 == 127 goto out",
       ] + Self.keyAndValue + [
-        "r1 = *(u32 *)(r0 + 12)",
+        "r1 = *(u32 *)(r9 + 12)",
         "*(u32 *)(r6 + 4) = r1",
         "*(u32 *)(r6 + 24) = r2",
         "out:",
@@ -89,13 +89,13 @@ import Testing
         "if r2 != 127 goto key",
         "goto out",
       ] + Self.keyAndValue + [
-        "r1 = *(u32 *)(r0 + 0)",
+        "r1 = *(u32 *)(r9 + 0)",
         "*(u32 *)(r6 + 8) = r1",
-        "r1 = *(u32 *)(r0 + 4)",
+        "r1 = *(u32 *)(r9 + 4)",
         "*(u32 *)(r6 + 12) = r1",
-        "r1 = *(u32 *)(r0 + 8)",
+        "r1 = *(u32 *)(r9 + 8)",
         "*(u32 *)(r6 + 16) = r1",
-        "r1 = *(u32 *)(r0 + 12)",
+        "r1 = *(u32 *)(r9 + 12)",
         "*(u32 *)(r6 + 20) = r1",
         "*(u32 *)(r6 + 24) = r2",
         "out:",
@@ -117,14 +117,14 @@ import Testing
     "*(u32 *)(r10 - 8) = r1",
     "*(u32 *)(r10 - 4) = 6",
     // This address.
-    "r1 = map",
+    "r1 = map entries",
     "r2 = r10",
     "r2 += -32",
     "call bpf_map_lookup_elem",
     "if r0 != 0 goto found",
     // Or every address.
     "*(u32 *)(r10 - 12) = 0",
-    "r1 = map",
+    "r1 = map entries",
     "r2 = r10",
     "r2 += -32",
     "call bpf_map_lookup_elem",
@@ -133,18 +133,30 @@ import Testing
     // Port 0 leaves it alone.
     "r2 = *(u32 *)(r0 + 24)",
     "if r2 == 0 goto out",
+    "r9 = r0",
     "r1 = 1",
-    "lock *(u64 *)(r0 + 16) += r1",
+    "lock *(u64 *)(r9 + 16) += r1",
+    // The port stays with the socket.
+    "r1 = map sockets",
+    "r2 = r7",
+    "r3 = 0",
+    "r4 = 1",
+    "call bpf_sk_storage_get",
+    "if r0 == 0 goto lead",
+    "r1 = *(u32 *)(r10 - 8)",
+    "*(u64 *)(r0 + 0) = r1",
+    "lead:",
+    "r2 = *(u32 *)(r9 + 24)",
   ]
 
   /// struct bpf_insn of the kernel's own documentation: operation, registers, offset, number.
   @Test func theKernelsCoding() {
     let program: [Instruction] = [
-      .loadMap(.r1), .jumpIf(.r0, .equal, 0, to: "end"), .load(.r9, .u32, from: .r6, at: 4),
+      .loadMap(.r1, .sockets), .jumpIf(.r0, .equal, 0, to: "end"), .load(.r9, .u32, from: .r6, at: 4),
       .addAtomically(to: .r0, at: 16, .r1), .fromNetworkOrder(.r1), .call(.namespaceCookie), .label("end"),
       .exit,
     ]
-    let bytes = Instruction.assemble(program, map: 7).map { word in
+    let bytes = Instruction.assemble(program, maps: [.sockets: 7]).map { word in
       withUnsafeBytes(of: word) { $0.map { String($0, radix: 16) }.joined(separator: " ") }
     }
     #expect(

@@ -79,12 +79,12 @@ extension Command {
     try check(clinux_bpf_query(root, hook, &flags, &identifiers, &count), "bpf")
     for identifier in identifiers.prefix(Int(count)) {
       var name = [CChar](repeating: 0, count: Int(clinux_bpf_name_length))
-      var map: UInt32 = 0
+      var maps: [UInt32] = [0, 0]
       let program = clinux_bpf_open_program(identifier)
-      guard program >= 0, clinux_bpf_describe_program(program, &name, &map) == 0 else { continue }
+      guard program >= 0, clinux_bpf_describe_program(program, &name, &maps) == 0 else { continue }
       let text = String(decoding: name.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
       guard text.hasPrefix("portmap4_r") else { continue }
-      let raw = clinux_bpf_open_map(map)
+      let raw = clinux_bpf_open_map(maps[0])
       return raw >= 0 ? raw : nil
     }
     return nil

@@ -32,14 +32,14 @@ static int load(const char *name, uint32_t hook, int map) {
   return fd;
 }
 
-// The program whose name begins so, and the identifier of its map.
-static int find(uint32_t hook, const char *prefix, uint32_t *map) {
+// The program whose name begins so, and the identifiers of its maps.
+static int find(uint32_t hook, const char *prefix, uint32_t maps[2]) {
   uint32_t identifiers[64], count = 64, flags;
   if (clinux_bpf_query(root, hook, &flags, identifiers, &count) != 0) fail("query");
   for (uint32_t i = 0; i < count; i++) {
     char name[BPF_OBJ_NAME_LEN];
     int fd = clinux_bpf_open_program(identifiers[i]);
-    if (fd < 0 || clinux_bpf_describe_program(fd, name, map) != 0) fail("describe");
+    if (fd < 0 || clinux_bpf_describe_program(fd, name, maps) != 0) fail("describe");
     if (strncmp(name, prefix, strlen(prefix)) == 0) return fd;
     close(fd);
   }
@@ -47,12 +47,12 @@ static int find(uint32_t hook, const char *prefix, uint32_t *map) {
 }
 
 static void list(uint32_t hook) {
-  uint32_t identifiers[64], count = 64, flags, map;
+  uint32_t identifiers[64], count = 64, flags, maps[2];
   if (clinux_bpf_query(root, hook, &flags, identifiers, &count) != 0) fail("query");
   for (uint32_t i = 0; i < count; i++) {
     char name[BPF_OBJ_NAME_LEN];
     int fd = clinux_bpf_open_program(identifiers[i]);
-    if (fd < 0 || clinux_bpf_describe_program(fd, name, &map) != 0) fail("describe");
+    if (fd < 0 || clinux_bpf_describe_program(fd, name, maps) != 0) fail("describe");
     printf("%s ", name);
     close(fd);
   }
@@ -63,14 +63,14 @@ int main(int count, char **words) {
   if (count < 2) return 2;
   root = clinux_open_cgroups("");
   if (root < 0) fail("cgroup2");
-  uint32_t map;
+  uint32_t maps[2];
   if (strcmp(words[1], "list") == 0) {
     for (int i = 0; i < 2; i++) list(hooks[i]);
     printf("\n");
   } else if (strcmp(words[1], "replace") == 0 && count == 3) {
-    int old = find(hooks[0], "portmap4_r", &map);
+    int old = find(hooks[0], "portmap4_r", maps);
     if (old < 0) fail("find");
-    int program = load(words[2], hooks[0], clinux_bpf_open_map(map));
+    int program = load(words[2], hooks[0], clinux_bpf_open_map(maps[0]));
     if (clinux_bpf_attach(root, hooks[0], program, old) != 0) fail("attach");
   } else if (strcmp(words[1], "attach") == 0 && count >= 3) {
     for (int i = 0; i < 2; i++) {
@@ -85,7 +85,7 @@ int main(int count, char **words) {
     }
   } else if (strcmp(words[1], "detach") == 0 && count == 3) {
     for (int i = 0; i < 2; i++) {
-      int program = find(hooks[i], words[2], &map);
+      int program = find(hooks[i], words[2], maps);
       if (program >= 0 && clinux_bpf_detach(root, hooks[i], program) != 0) fail("detach");
     }
   } else {

@@ -25,6 +25,7 @@ enum {
 enum {
   clinux_bpf_map_lookup_elem = BPF_FUNC_map_lookup_elem,
   clinux_bpf_get_netns_cookie = BPF_FUNC_get_netns_cookie,
+  clinux_bpf_sk_storage_get = BPF_FUNC_sk_storage_get,
 };
 
 /// The longest name of a program or map, with the zero at its end (BPF_OBJ_NAME_LEN).
@@ -32,6 +33,8 @@ enum { clinux_bpf_name_length = BPF_OBJ_NAME_LEN };
 
 /// Makes a hash map whose entries take memory only once they are there (BPF_F_NO_PREALLOC).
 int clinux_bpf_make_map(const char *name, uint32_t key_size, uint32_t value_size, uint32_t max_entries);
+/// Makes a map that has 8 bytes for each socket that a program gives some, for as long as the socket is there.
+int clinux_bpf_make_socket_map(const char *name);
 /// Loads a program of type BPF_PROG_TYPE_CGROUP_SOCK_ADDR; the verifier's words go to `log` where there is one.
 int clinux_bpf_load(const char *name, uint32_t hook, const uint64_t *instructions, uint32_t count, char *log,
                     uint32_t log_size);
@@ -44,8 +47,8 @@ int clinux_bpf_query(int cgroup, uint32_t hook, uint32_t *flags, uint32_t *ident
 
 int clinux_bpf_open_program(uint32_t identifier);
 int clinux_bpf_open_map(uint32_t identifier);
-/// A program's name, and the identifier of the first of its maps, 0 where it has none.
-int clinux_bpf_describe_program(int program, char name[BPF_OBJ_NAME_LEN], uint32_t *map);
+/// A program's name, and the identifiers of the first two of its maps, 0 where there are none.
+int clinux_bpf_describe_program(int program, char name[BPF_OBJ_NAME_LEN], uint32_t maps[2]);
 int clinux_bpf_describe_map(int map, char name[BPF_OBJ_NAME_LEN], uint32_t *key_size, uint32_t *value_size);
 
 /// Sets or deletes `count` entries, and says in `count` how many it has done when it fails.
@@ -53,6 +56,17 @@ int clinux_bpf_update(int map, const void *keys, const void *values, uint32_t *c
 int clinux_bpf_delete(int map, const void *keys, uint32_t *count);
 /// Reads entries from where the last call has stopped, at first with NULL for `in`; fails with ENOENT behind the last one.
 int clinux_bpf_read(int map, const void *in, void *out, void *keys, void *values, uint32_t *count);
+
+/// Connections that were led: where to, in IPv6 form and network order, and from which port instead.
+struct clinux_led {
+  uint8_t backend[16];
+  uint16_t backend_port;
+  uint16_t port;
+};
+
+/// Ends those TCP connections of this network namespace for which a map of sockets has one of these ports (SOCK_DESTROY,
+/// sock_diag(7)).
+int clinux_end_connections(int map, const struct clinux_led *led, size_t count);
 
 /// The root of the hierarchy of control groups, version 2, where no mount shows it; closed by whoever called.
 ///

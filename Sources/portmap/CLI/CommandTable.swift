@@ -240,10 +240,15 @@ enum CommandTable {
     ),
     CommandDefinition(
       name: "check",
-      synopsis: ["check [TARGET...]"],
+      synopsis: ["check [--probe] [TARGET...]"],
       summary: "compare rules, sockets and processes with what they should be",
       details: [target],
-      options: [],
+      options: [
+        OptionDefinition(
+          name: "--probe",
+          help: "ask every backend, too: is there a route, a neighbour, and does the port answer"
+        )
+      ],
       example: ("portmap check || portmap repair", "mends what is not as it should be"),
       statuses: [
         done, (.failed, "there is a difference, or check failed"), usage, notPermitted, nowhere,

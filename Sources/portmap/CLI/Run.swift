@@ -51,7 +51,7 @@ enum Run {
     case nil where call.leading.contains("--help"): try Output.write(Help.overview)
     case nil: throw Failure.usage("expected a command", hint: "portmap --help lists the commands")
     case "help": try explain(call.words)
-    case .some(let name): try run(command(name), call.words)
+    case .some(let name): try run(command(name, call.words), call.words)
     }
   }
 
@@ -59,38 +59,63 @@ enum Run {
   private static func explain(_ words: [String]) throws {
     let names = try ParsedArguments(words, options: CommandTable.commonOptions, startsCommand: false).operands
     guard names.count <= 1 else { throw Failure.usage("help explains one command at a time") }
-    try Output.write(names.first.map { Help.text(try command($0)) } ?? Help.overview)
+    try Output.write(names.first.map { Help.text(try command($0, [])) } ?? Help.overview)
   }
 
-  private static func command(_ name: String) throws(Failure) -> CommandDefinition {
+  /// - Parameter words: Those around the name, for the hint where there is no such command.
+  private static func command(_ name: String, _ words: [String]) throws(Failure) -> CommandDefinition {
     if let command = CommandTable.command(name) { return command }
     // Only the watcher hands a socket of its own over.
     if name == CommandTable.pass.name, UnixSocket.isOne(PassJob.channelDescriptor) {
       return CommandTable.pass
     }
-    let near = Spelling.nearest(name, among: CommandTable.commands.map(\.name))
+    let near = Spelling.nearest(name, among: CommandTable.commands.map(\.name)).map { "did you mean \($0)?" }
     throw .usage(
       "unknown command '\(name)'",
-      hint: near.map { "did you mean \($0)?" } ?? "portmap --help lists the commands"
+      hint: near ?? mapping([name] + words) ?? "portmap --help lists the commands"
     )
+  }
+
+  /// The call of map that words may have been meant as: the command is left out, or they are docker's.
+  private static func mapping(_ words: [String]) -> String? {
+    guard let options = CommandTable.command("map")?.allOptions else { return nil }
+    if let command = MapCorrection.withoutPublish(words, options: options) { return command }
+    guard words.first?.contains(where: \.isNumber) ?? false,
+      let arguments = try? ParsedArguments(words, options: options, startsCommand: true)
+    else { return nil }
+    return MapCorrection(arguments).command
   }
 
   private static func run(_ command: CommandDefinition, _ words: [String]) throws {
     if ParsedArguments.wantsHelp(words, options: command.allOptions) {
       return try Output.write(Help.text(command))
     }
-    let arguments = try ParsedArguments(
-      words,
-      options: command.allOptions,
-      startsCommand: command.takesCommand
-    )
+    let arguments = try arguments(of: command, words)
     if command.name != "proxy" { _ = clinux_catch_signals() }
     do {
+      let context = try Context(arguments, environment: ProcessInfo.processInfo.environment)
+      // What serves, or runs a command that has the terminal, is not at work on anything that ends.
+      let isLasting =
+        ["proxy", CommandTable.pass.name].contains(command.name) || arguments.command != nil
+        || arguments.has("--watch")
       try Failure.wrapping(command.name) {
-        try command.run(arguments, Context(arguments, environment: ProcessInfo.processInfo.environment))
+        guard !isLasting else { return try command.run(arguments, context) }
+        let task = ([command.name] + arguments.operands.prefix(3)).joined(separator: " ")
+        try Progress.during(task) { try command.run(arguments, context) }
       }
     } catch let failure as Failure where arguments.command != nil {
       throw failure.besideCommand
+    }
+  }
+
+  private static func arguments(of command: CommandDefinition, _ words: [String]) throws(Failure)
+    -> ParsedArguments
+  {
+    do {
+      return try ParsedArguments(words, options: command.allOptions, startsCommand: command.takesCommand)
+    } catch {
+      guard command.name == "map", error.hint == nil else { throw error }
+      throw error.adding(hint: MapCorrection.withoutPublish(words, options: command.allOptions))
     }
   }
 

@@ -73,6 +73,7 @@ struct Attaching {
       } else {
         try refuseGiven(one.pair, allocator)
         wanted.otherHolders[id] = ""
+        if isListenedTo(one.pair) { wanted.unconnected.insert(id) }
       }
       wanted.mappings.append(
         Mapping(id: id, pair: one.pair, delivery: one.delivery, origin: attachment.origin)
@@ -127,6 +128,19 @@ struct Attaching {
       else { continue }
       throw AllocationError.given(port: "\(pair.hostIP.prefix)\(port)\(pair.transport.suffix)", owner: owner)
     }
+  }
+
+  /// Whether a stranger has any of some ports: a service of this host, whose clients on loopback are not led away.
+  private func isListenedTo(_ pair: PortPair) -> Bool {
+    pair.transport == .tcp
+      && pair.hostPorts.ports.contains { port in
+        do throws(SystemError) {
+          _ = try PortSocket.reserve(pair.transport, pair.hostIP, port)
+          return false
+        } catch {
+          return true
+        }
+      }
   }
 
   private func plan(_ wanted: Wanted, releasing going: Selection) throws -> Plan {

@@ -18,8 +18,7 @@ struct CNIPlugin {
       runner: ProgramRunner(environment: environment),
       isDryRun: false,
       notify: notify,
-      connects: environment["PORTMAP_CONNECT"] != "0",
-      explain: { _ in }
+      connects: Setting.connects(environment)
     )
   }
 

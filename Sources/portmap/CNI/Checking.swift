@@ -27,9 +27,25 @@ struct Checking {
     let selection = Selection(mappings: Set(records.map(\.id)))
     let differences = try Inspection(workspace).differences()
       .filter { !$0.isNote && $0.concerns(selection, in: workspace.state) }
+      .filter { !isOfOthers($0, workspace) }
     guard let first = differences.first else { return }
     let more = differences.count == 1 ? "" : " (and \(differences.count - 1) more)"
     throw CNIError(.deviation, "the mappings are not as they should be", "\(first)\(more)")
+  }
+}
+
+extension Checking {
+  /// Whether a difference is one of rules that the attachment has no part in.
+  private func isOfOthers(_ difference: Difference, _ workspace: Workspace) -> Bool {
+    guard case .rules(let difference) = difference else { return false }
+    switch difference.kind {
+    case .ruleSurplus, .chainSurplus: return true
+    case .ruleMissing(let text), .ruleDuplicated(let text):
+      return workspace.state.mappings.contains { record in
+        record.mapping.origin != attachment.origin && text.contains(workspace.layout.comment(record.id))
+      }
+    default: return false
+    }
   }
 }
 

@@ -1,37 +1,64 @@
-/// `portmap check`: says where the state and what exists differ, and changes nothing.
+/// `portmap check`: says where the state and what exists differ, and changes nothing; with `--probe` whether backends
+/// answer, too.
 enum CheckCommand {
   static func run(_ arguments: ParsedArguments, _ context: Context) throws {
     let targets = try arguments.operands.map { text throws(SpecError) in try Target(text) }
-    let (found, missing) = try Failure.wrapping("check") { try find(targets, context) }
-    let (notes, differences) = (found.filter(\.isNote), found.filter { !$0.isNote })
+    let result = try Failure.wrapping("check") {
+      try find(targets, probes: arguments.has("--probe"), context)
+    }
+    let (notes, differences) = (result.found.filter(\.isNote), result.found.filter { !$0.isNote })
     if context.json {
-      try Output.json(found.map(DifferenceDocument.init))
+      try Output.json(result.found.map(DifferenceDocument.init))
     } else if !context.quiet {
       for note in notes { context.say("note: \(note)") }
       try Output.lines(differences.map(\.description))
+      for outlook in result.outlooks where !outlook.isTold { context.say("\(outlook)") }
     }
-    guard missing.isEmpty else {
-      throw Failure(.nothingMatched, missing.map(\.absence).joined(separator: "; "))
-    }
+    guard result.missing.isEmpty else { throw Failure.nowhere(result.missing, in: result.state) }
     guard !differences.isEmpty else { return }
     throw Failure(
       .failed,
       "\(differences.count) difference\(differences.count == 1 ? "" : "s")",
-      hint: differences.allSatisfy(\.isOfDeclaration) ? "portmap apply" : "portmap repair"
+      hint: hint(differences)
     )
   }
 
-  private static func find(_ targets: [Target], _ context: Context) throws -> (
-    [Difference], missing: [Target]
-  ) {
+  /// What mends the differences: a command, or what the person has to do where none does.
+  private static func hint(_ differences: [Difference]) -> String? {
+    if differences.allSatisfy(\.isOfDeclaration) { return "portmap apply" }
+    let faults = differences.compactMap { if case .backend(let fault) = $0 { fault } else { nil } }
+    guard faults.count == differences.count else { return "portmap repair" }
+    return faults.lazy.compactMap(\.remedy).first
+  }
+
+  private struct Result {
+    var found: [Difference] = []
+    var missing: [Target]
+    var outlooks: [Outlook] = []
+    var state: State?
+  }
+
+  private static func find(_ targets: [Target], probes: Bool, _ context: Context) throws -> Result {
     guard try StateFolder.open(context.setting.statePath) != nil || Capability.mayAdministerNetwork else {
-      return ([], targets)
+      return Result(missing: targets)
     }
     let workspace = try Workspace.inspect(context.setting)
-    let differences = try Inspection(workspace).differences()
-    guard !targets.isEmpty else { return (differences, []) }
-    let selection = workspace.state.selection(targets)
-    let concerned = differences.filter { $0.concerns(selection, in: workspace.state) }
-    return (concerned, targets.filter { workspace.state.selection([$0]).isEmpty })
+    let state = workspace.state
+    var result = Result(
+      found: try Inspection(workspace).differences(probes: probes),
+      missing: targets.filter { state.selection([$0]).isEmpty },
+      state: state
+    )
+    let selection = targets.isEmpty ? state.everything : state.selection(targets)
+    if !targets.isEmpty { result.found = result.found.filter { $0.concerns(selection, in: state) } }
+    guard probes else { return result }
+    // It takes seconds: nobody has to wait for that.
+    workspace.close()
+    let inspection = ProbeInspection(workspace)
+    result.found += try inspection.differences(of: selection) { step in
+      if context.verbose { context.say("\(step)") }
+    }
+    result.outlooks = inspection.mappings(selection).map { Outlook($0, result.found, state) }
+    return result
   }
 }

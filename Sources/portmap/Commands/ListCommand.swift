@@ -25,7 +25,7 @@ enum ListCommand {
       }
       let missing = targets.filter { state?.selection([$0]).isEmpty ?? true }
       guard missing.isEmpty else {
-        throw Failure(.nothingMatched, missing.map(\.absence).joined(separator: "; "))
+        throw Failure.nowhere(missing, in: state)
       }
     }
   }

@@ -2,6 +2,15 @@
 enum MapCommand {
   static func run(_ arguments: ParsedArguments, _ context: Context) throws {
     let request = try MapRequest(arguments, context)
+    do {
+      try run(request, arguments, context)
+    } catch let failure as Failure where [.conflict, .notPermitted].contains(failure.status) {
+      // As an ordinary user, who may have no low port, or where a service of the host's own has it.
+      throw failure.adding(hint: request.swappedPorts)
+    }
+  }
+
+  private static func run(_ request: MapRequest, _ arguments: ParsedArguments, _ context: Context) throws {
     try Failure.wrapping("map \(arguments.operands.prefix(3).joined(separator: " "))") {
       if let command = arguments.command, !context.dryRun { return try run(command, request, context) }
       let workspace = try Workspace.open(context.setting)

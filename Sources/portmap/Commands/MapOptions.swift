@@ -4,13 +4,19 @@ extension MapRequest {
     guard !arguments.operands.isEmpty else {
       throw Failure.usage("map needs a spec", hint: "portmap map 8080:80")
     }
-    if let address = arguments.operands.first(where: { IPAddress($0) != nil }) {
-      throw Failure.usage(
-        "invalid spec '\(address)': expected a port, not an address",
-        hint: "the backend goes with --to"
-      )
+    let specs = try arguments.operands.map { text throws(Failure) in
+      if IPAddress(text) != nil {
+        throw .usage(
+          "invalid spec '\(text)': expected a port, not an address",
+          hint: "the backend goes with --to" + (MapCorrection(arguments).command.map { ": \($0)" } ?? "")
+        )
+      }
+      do throws(SpecError) {
+        return try PortSpec(text)
+      } catch {
+        throw .usage(error.message, hint: MapCorrection(arguments).command)
+      }
     }
-    let specs = try arguments.operands.map { text throws(SpecError) in try PortSpec(text) }
     let noProxy = arguments.has("--no-proxy")
     let proxyOnly = arguments.has("--proxy-only")
     if noProxy, proxyOnly { throw Failure.usage("--no-proxy and --proxy-only exclude each other") }
@@ -51,7 +57,8 @@ extension MapRequest {
     }
     if let to, SpecText.backendAddress(to) == nil, !Identifier.isName(to) {
       throw Failure.usage(
-        "invalid backend '\(to)' for \(source): expected a unicast address, or the name of an address or a namespace"
+        "invalid backend '\(to)' for \(source): expected a unicast address, or the name of an address or a namespace",
+        hint: arguments.has("--to") ? MapCorrection(arguments).command : nil
       )
     }
     self.init(

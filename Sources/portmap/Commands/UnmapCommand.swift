@@ -24,7 +24,7 @@ enum UnmapCommand {
         context.say("\(name) is declared at \(origin): the next portmap apply makes it again")
       }
       guard missing.isEmpty || arguments.has("--if-exists") else {
-        throw Failure(.nothingMatched, missing.joined(separator: "; "))
+        throw Failure.nowhere(missing, meaning: targets.map(\.target), in: workspace.state)
       }
     }
   }

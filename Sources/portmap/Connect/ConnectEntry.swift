@@ -45,8 +45,10 @@ struct ConnectValue: Hashable, BitwiseCopyable {
 
   /// Whether it leads to the same, on the same behalf.
   func agrees(with other: ConnectValue) -> Bool {
-    backend == other.backend && port == other.port && owner == other.owner && inode == other.inode
+    leads(where: other) && owner == other.owner && inode == other.inode
   }
+
+  func leads(where other: ConnectValue) -> Bool { backend == other.backend && port == other.port }
 }
 
 /// An IPv6 address, or an IPv4 one in IPv6 form, as it is on the network.

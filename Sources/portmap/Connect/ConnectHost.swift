@@ -35,8 +35,11 @@ final class ConnectHost {
 
   /// The map's name stands for the layout of its entries.
   private static let mapName = "portmap_v1"
-  /// How many entries there can be: each bucket takes 16 bytes of the kernel's memory, whether it is used or not.
-  private static let room = 65536
+  /// The map of the sockets that were led.
+  private static let socketsName = "portmap_socks"
+  /// How many entries there can be. Each takes 16 bytes of the kernel's memory, whether it is used or not, and some time
+  /// when the map is made; what finds no room is the proxy's.
+  private static let room = 32768
   /// How long the lock is waited for. Whoever may read the root can have it, and others must not wait for good.
   private static let patience = 2000
 
@@ -46,12 +49,15 @@ final class ConnectHost {
 
   private struct Loaded {
     let map: Table
+    let sockets: BPFSocketMap
     let programs: [ConnectHook: Descriptor]
   }
 
   /// The program as it is attached.
   struct Installed {
     let map: Table
+    /// The sockets that were led; nil where an earlier revision does not note them.
+    let sockets: BPFSocketMap?
     /// Whether it was attached just now.
     fileprivate(set) var isNew = false
     fileprivate var mapIdentifier: UInt32
@@ -59,7 +65,7 @@ final class ConnectHost {
 
     /// Whether both forms are there, with one map.
     var isWhole: Bool {
-      ConnectHook.allCases.allSatisfy { programs[$0]?.map == mapIdentifier && mapIdentifier != 0 }
+      ConnectHook.allCases.allSatisfy { programs[$0]?.maps.contains(mapIdentifier) ?? false }
     }
   }
 
@@ -96,11 +102,15 @@ final class ConnectHost {
   func find() throws(ConnectError) -> Installed? {
     var programs: [ConnectHook: BPFProgram] = [:]
     for hook in ConnectHook.allCases { programs[hook] = try own(hook, try attached(hook)) }
-    // Both have the same map, unless somebody has detached one of them for a while.
-    guard let identifier = ConnectHook.allCases.compactMap({ programs[$0]?.map }).first else { return nil }
+    // Both have the same maps, unless somebody has detached one of them for a while.
+    guard let maps = ConnectHook.allCases.compactMap({ programs[$0]?.maps }).first else { return nil }
     do {
-      guard let map = try Table(identifier, named: Self.mapName) else { throw ConnectError.otherLayout }
-      return Installed(map: map, mapIdentifier: identifier, programs: programs)
+      for identifier in maps {
+        guard let map = try Table(identifier, named: Self.mapName) else { continue }
+        let sockets = try sockets(of: maps)
+        return Installed(map: map, sockets: sockets, mapIdentifier: identifier, programs: programs)
+      }
+      throw ConnectError.otherLayout
     } catch let error as SystemError {
       // It has just been detached, and its map went with it.
       if error.errno == ENOENT { return nil }
@@ -136,8 +146,11 @@ final class ConnectHost {
   /// Attaches what is missing of the program, and puts it in the place of an earlier revision.
   func install() throws(ConnectError) -> Installed {
     if var found = try find() {
+      var sockets = found.sockets
       for hook in ConnectHook.allCases where !isCurrent(found, hook) {
-        let program = try load(hook, found.map)
+        let marked = if let sockets { sockets } else { try makeSockets() }
+        sockets = marked
+        let program = try load(hook, found.map, marked)
         try attach(program, hook, replacing: found.programs[hook]?.descriptor)
       }
       found.programs = try find()?.programs ?? [:]
@@ -159,7 +172,9 @@ final class ConnectHost {
   }
 
   private func isCurrent(_ installed: Installed, _ hook: ConnectHook) -> Bool {
-    guard let program = installed.programs[hook], program.map == installed.mapIdentifier else { return false }
+    guard let program = installed.programs[hook], program.maps.contains(installed.mapIdentifier) else {
+      return false
+    }
     return ConnectProgram(hook: hook).revision(of: program.name) ?? 0 >= ConnectProgram.revision
   }
 
@@ -188,8 +203,9 @@ final class ConnectHost {
     do {
       let map = try Table(Self.mapName, room: Self.room)
       var programs: [ConnectHook: Descriptor] = [:]
-      for hook in ConnectHook.allCases { programs[hook] = try load(hook, map) }
-      let loaded = Loaded(map: map, programs: programs)
+      let sockets = try makeSockets()
+      for hook in ConnectHook.allCases { programs[hook] = try load(hook, map, sockets) }
+      let loaded = Loaded(map: map, sockets: sockets, programs: programs)
       self.loaded = loaded
       return loaded
     } catch let error as SystemError {
@@ -201,9 +217,27 @@ final class ConnectHost {
     }
   }
 
-  private func load(_ hook: ConnectHook, _ map: Table) throws(ConnectError) -> Descriptor {
+  private func sockets(of maps: [UInt32]) throws(SystemError) -> BPFSocketMap? {
+    for identifier in maps {
+      if let map = try BPFSocketMap(identifier, named: Self.socketsName) { return map }
+    }
+    return nil
+  }
+
+  private func makeSockets() throws(ConnectError) -> BPFSocketMap {
+    do {
+      return try BPFSocketMap(Self.socketsName)
+    } catch {
+      throw .init(error)
+    }
+  }
+
+  private func load(_ hook: ConnectHook, _ map: Table, _ sockets: BPFSocketMap) throws(ConnectError)
+    -> Descriptor
+  {
     let program = ConnectProgram(hook: hook)
-    let code = Instruction.assemble(program.instructions, map: map.descriptor.raw)
+    let maps: [Instruction.Map: Int32] = [.entries: map.descriptor.raw, .sockets: sockets.descriptor.raw]
+    let code = Instruction.assemble(program.instructions, maps: maps)
     do {
       return try BPFProgram.load(program.name, for: hook, code)
     } catch let error as RefusedProgram {

@@ -6,8 +6,9 @@ import Glibc
 /// Theory of operation. The kernel runs it before a socket of the host connects, with the address and port that it
 /// wants. A TCP socket that wants a loopback address, and has not bound itself to one or to a device, is looked up by
 /// its network namespace, the address and the port; then by "every address" in the place of the address. What is found
-/// takes the place of the address and port wanted, and counts the connection. In every other case the connection goes
-/// where it wants to: the program never refuses one.
+/// takes the place of the address and port wanted; it counts the connection, and the socket is marked with the port that
+/// it wanted, by which the connection is found when that is unmapped. In every other case the connection goes where it
+/// wants to: the program never refuses one.
 ///
 /// A socket that is bound to loopback could not reach a backend, and one that is bound to a device shall use that.
 /// IPv4 addresses in IPv6 form count as the IPv4 addresses that they are, so an IPv6 socket that wants ::ffff:127.0.0.1
@@ -33,7 +34,7 @@ struct ConnectProgram {
       .load(.r1, .u32, from: .r6, at: Context.transport),
       .jumpIf(.r1, .unequal, IPPROTO_TCP.number, to: "out"),
     ] + (hook == .v4 ? Self.wantsLoopback4 + Self.isNotBound4 : Self.wantsLoopback6 + Self.isNotBound6)
-      + Self.key + Self.lookUp + (hook == .v4 ? Self.rewrite4 : Self.rewrite6) + [
+      + Self.key + Self.lookUp + Self.mark + (hook == .v4 ? Self.rewrite4 : Self.rewrite6) + [
         .label("out"),
         .set(.r0, 1),
         .exit,
@@ -121,7 +122,7 @@ struct ConnectProgram {
     .storeNumber(.u32, to: .r10, at: Key.transport, IPPROTO_TCP.number),
   ]
 
-  /// Finds the value of the address, or else that of every address; it is in r0 behind `found`.
+  /// Finds the value of the address, or else that of every address, and puts it into r9.
   private static let lookUp: [Instruction] =
     ask + [
       .jumpIf(.r0, .unequal, 0, to: "found"),
@@ -131,12 +132,27 @@ struct ConnectProgram {
       .label("found"),
       .load(.r2, .u32, from: .r0, at: Value.port),
       .jumpIf(.r2, .equal, 0, to: "out"),
+      .copy(.r9, .r0),
       .set(.r1, 1),
-      .addAtomically(to: .r0, at: Value.count, .r1),
+      .addAtomically(to: .r9, at: Value.count, .r1),
     ]
 
+  /// Keeps the port that was wanted with the socket, where there is memory for it.
+  private static let mark: [Instruction] = [
+    .loadMap(.r1, .sockets),
+    .copy(.r2, .r7),
+    .set(.r3, 0),
+    .set(.r4, BPF_SK_STORAGE_GET_F_CREATE.number),
+    .call(.socketStorage),
+    .jumpIf(.r0, .equal, 0, to: "lead"),
+    .load(.r1, .u32, from: .r10, at: Key.port),
+    .store(.u64, to: .r0, at: 0, .r1),
+    .label("lead"),
+    .load(.r2, .u32, from: .r9, at: Value.port),
+  ]
+
   private static let ask: [Instruction] = [
-    .loadMap(.r1),
+    .loadMap(.r1, .entries),
     .copy(.r2, .r10),
     .add(.r2, Int32(Key.start)),
     .call(.mapLookup),
@@ -145,7 +161,7 @@ struct ConnectProgram {
   // MARK: the backend
 
   private static let rewrite4: [Instruction] = [
-    .load(.r1, .u32, from: .r0, at: Value.backend + 12),
+    .load(.r1, .u32, from: .r9, at: Value.backend + 12),
     .store(.u32, to: .r6, at: Context.address4, .r1),
     .store(.u32, to: .r6, at: Context.port, .r2),
   ]
@@ -153,7 +169,7 @@ struct ConnectProgram {
   private static let rewrite6: [Instruction] =
     [0, 4, 8, 12].flatMap { part -> [Instruction] in
       [
-        .load(.r1, .u32, from: .r0, at: Value.backend + part),
+        .load(.r1, .u32, from: .r9, at: Value.backend + part),
         .store(.u32, to: .r6, at: Context.address6 + part, .r1),
       ]
     } + [.store(.u32, to: .r6, at: Context.port, .r2)]
@@ -192,6 +208,6 @@ struct ConnectProgram {
   }
 }
 
-extension Int {
+extension BinaryInteger {
   fileprivate var number: Int32 { Int32(truncatingIfNeeded: self) }
 }

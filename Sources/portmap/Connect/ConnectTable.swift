@@ -1,3 +1,5 @@
+import CLinux
+
 /// What a command changes in the entries of the program on connect(2).
 struct ConnectChange {
   /// Routes that are made.
@@ -21,7 +23,8 @@ struct ConnectComparison: Equatable {
 }
 
 extension ConnectHost {
-  /// Makes and removes entries, and with them the program; what dead network namespaces have left goes as well.
+  /// Makes and removes entries, and with them the program. Connections that removed entries have led end, and what dead
+  /// network namespaces have left goes as well.
   func carryOut(_ change: ConnectChange, for owner: ConnectOwner) throws {
     try locked { isLocked in
       guard isLocked || change.making.isEmpty else { throw ConnectError.busy }
@@ -33,16 +36,20 @@ extension ConnectHost {
       var gone = Self.dead(present, besides: owner)
       var agreeing: Set<ConnectKey> = []
       var replaced = 0
+      var led: [clinux_led] = []
       for (key, value) in present where key.namespace == owner.namespace {
         if let new = wanted[key] {
           if new.agrees(with: value) { agreeing.insert(key) } else { replaced += 1 }
+          if !new.leads(where: value), value.count > 0 { led.append(clinux_led(key, value)) }
         } else if removed.contains(key), owner.made(key, value) {
           gone.append(key)
+          if value.count > 0 { led.append(clinux_led(key, value)) }
         }
       }
       try installed.map.delete(gone)
       let news = wanted.filter { !agreeing.contains($0.key) }
       try installed.map.set(news.map { ($0.key, $0.value) })
+      if !led.isEmpty { try installed.sockets?.end(led) }
       if isLocked, present.count - gone.count + news.count - replaced == 0 { try detach(installed) }
     }
   }
@@ -102,9 +109,15 @@ extension ConnectHost {
 extension ConnectChange {
   /// The standing routes that have any of some ports.
   fileprivate func standing(in ports: [ConnectPorts]) -> [ConnectRoute] {
-    guard !ports.isEmpty else { return [] }
+    var named: [IPAddress: [Bool]] = [:]
+    for some in ports {
+      for port in some.ports.ports {
+        named[some.address, default: Array(repeating: false, count: 1 << 16)][Int(port)] = true
+      }
+    }
     return standing.filter { route in
-      ports.contains { $0.address == route.ports.address && $0.ports.overlaps(route.ports.ports) }
+      guard let named = named[route.ports.address] else { return false }
+      return route.ports.ports.ports.contains { named[Int($0)] }
     }
   }
 }
@@ -122,5 +135,17 @@ extension ConnectAddress {
     let value = UInt128(UInt64(bigEndian: high)) << 64 | UInt128(UInt64(bigEndian: low))
     let address = IPAddress(v6: value)
     return address.isIPv4Mapped ? IPAddress(v4: UInt32(truncatingIfNeeded: value)) : address
+  }
+}
+
+extension clinux_led {
+  /// The connections that an entry has led.
+  fileprivate init(_ key: ConnectKey, _ value: ConnectValue) {
+    self.init()
+    withUnsafeMutableBytes(of: &backend) { bytes in
+      withUnsafeBytes(of: value.backend) { bytes.copyMemory(from: $0) }
+    }
+    backend_port = UInt16(truncatingIfNeeded: value.port)
+    port = UInt16(truncatingIfNeeded: key.port)
   }
 }

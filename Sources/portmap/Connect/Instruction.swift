@@ -18,8 +18,8 @@ enum Instruction: Equatable, Sendable {
   case shiftRight(Register, Int32)
   /// Turns 32 bits from the order of the network into that of this processor.
   case fromNetworkOrder(Register)
-  /// Puts the map's address into a register.
-  case loadMap(Register)
+  /// Puts a map's address into a register.
+  case loadMap(Register, Map)
   case call(Helper)
   case jump(to: Label)
   case jumpIf(Register, Comparison, Int32, to: Label)
@@ -49,15 +49,22 @@ enum Instruction: Equatable, Sendable {
     fileprivate var code: Int32 { self == .equal ? BPF_JEQ : BPF_JNE }
   }
 
+  /// The maps that a program has.
+  enum Map: String, CaseIterable, Sendable {
+    case entries, sockets
+  }
+
   /// The functions of the kernel that a program may call (bpf-helpers(7)).
   enum Helper: String, Sendable {
     case mapLookup = "bpf_map_lookup_elem"
     case namespaceCookie = "bpf_get_netns_cookie"
+    case socketStorage = "bpf_sk_storage_get"
 
     fileprivate var number: Int32 {
       switch self {
       case .mapLookup: Int32(clinux_bpf_map_lookup_elem)
       case .namespaceCookie: Int32(clinux_bpf_get_netns_cookie)
+      case .socketStorage: Int32(clinux_bpf_sk_storage_get)
       }
     }
   }
@@ -83,7 +90,7 @@ extension Instruction: CustomStringConvertible {
     case .or(let to, let from): return "\(to) |= \(from)"
     case .shiftRight(let register, let bits): return "\(register) >>= \(bits)"
     case .fromNetworkOrder(let register): return "\(register) = be32 \(register)"
-    case .loadMap(let register): return "\(register) = map"
+    case .loadMap(let register, let map): return "\(register) = map \(map.rawValue)"
     case .call(let helper): return "call \(helper.rawValue)"
     case .jump(let label): return "goto \(label)"
     case .jumpIf(let register, let comparison, let number, let label):
@@ -97,8 +104,8 @@ extension Instruction: CustomStringConvertible {
 extension Instruction {
   /// Turns a program into the kernel's coding, 8 bytes an instruction.
   ///
-  /// - Parameter map: The descriptor of the program's map.
-  static func assemble(_ program: [Instruction], map: Int32) -> [UInt64] {
+  /// - Parameter maps: The descriptors of the program's maps.
+  static func assemble(_ program: [Instruction], maps: [Map: Int32]) -> [UInt64] {
     var places: [Label: Int] = [:]
     var count = 0
     for instruction in program {
@@ -106,7 +113,7 @@ extension Instruction {
       count += instruction.length
     }
     var code: [UInt64] = []
-    for instruction in program { code += instruction.coded(at: code.count, places, map: map) }
+    for instruction in program { code += instruction.coded(at: code.count, places, maps) }
     return code
   }
 
@@ -118,7 +125,7 @@ extension Instruction {
     }
   }
 
-  private func coded(at position: Int, _ places: [Label: Int], map: Int32) -> [UInt64] {
+  private func coded(at position: Int, _ places: [Label: Int], _ maps: [Map: Int32]) -> [UInt64] {
     // A jump is counted from the instruction behind it.
     func distance(_ label: Label) -> Int { (places[label] ?? 0) - position - 1 }
     switch self {
@@ -137,9 +144,9 @@ extension Instruction {
     case .or(let to, let from): return [Self.code(BPF_ALU64 | BPF_OR | BPF_X, to, from)]
     case .shiftRight(let register, let bits): return [Self.code(BPF_ALU64 | BPF_RSH | BPF_K, register, bits)]
     case .fromNetworkOrder(let register): return [Self.code(BPF_ALU | BPF_END | BPF_TO_BE, register, 32)]
-    case .loadMap(let register):
+    case .loadMap(let register, let map):
       let source = Register(rawValue: UInt8(BPF_PSEUDO_MAP_FD)) ?? .r1
-      return [Self.code(BPF_LD | BPF_IMM | BPF_DW, register, source, 0, map), 0]
+      return [Self.code(BPF_LD | BPF_IMM | BPF_DW, register, source, 0, maps[map] ?? -1), 0]
     case .call(let helper): return [Self.code(BPF_JMP | BPF_CALL, .r0, helper.number)]
     case .jump(let label): return [Self.code(BPF_JMP | BPF_JA, .r0, .r0, distance(label))]
     case .jumpIf(let register, let comparison, let number, let label):

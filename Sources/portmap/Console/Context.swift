@@ -5,6 +5,7 @@ struct Context {
   let environment: [String: String]
   let json: Bool
   let quiet: Bool
+  let verbose: Bool
   let setting: Setting
 
   init(_ arguments: ParsedArguments, environment: [String: String]) throws(Failure) {
@@ -14,6 +15,7 @@ struct Context {
     json = arguments.has("--json")
     quiet = arguments.has("--quiet")
     let verbose = arguments.has("--verbose")
+    self.verbose = verbose
     let runner = ProgramRunner(environment: environment) { command in
       if verbose { Output.writeError("[#] \(command)\n") }
     }
@@ -22,7 +24,7 @@ struct Context {
       runner: runner,
       isDryRun: arguments.has("--dry-run"),
       notify: { Output.say($0.description) },
-      connects: environment["PORTMAP_CONNECT"] != "0",
+      connects: Setting.connects(environment),
       explain: { if verbose { Output.say($0.description) } }
     )
   }

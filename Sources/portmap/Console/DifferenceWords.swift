@@ -33,6 +33,7 @@ extension Difference: CustomStringConvertible {
     case .connectionsLost(let mapping): mapping.target
     case .connectionsUnknown(let ports): Self.list(ports)
     case .hairpinOff(let backend, _): "\(backend)"
+    case .backend(let fault): fault.subject
     }
   }
 
@@ -77,6 +78,7 @@ extension Difference: CustomStringConvertible {
     case .hairpinOff(_, let port):
       "it cannot reach its own mapped ports: \(port) has no hairpin mode"
         + " (ip link set \(port) type bridge_slave hairpin on)"
+    case .backend(let fault): fault.problem
     }
   }
 
@@ -112,6 +114,7 @@ extension Difference {
       }
     case .hairpinOff(let backend, _):
       return state.mappings.contains { selection.mappings.contains($0.id) && $0.backendIP == backend }
+    case .backend(let fault): return fault.concerns(selection, in: state)
     case .connectionsLost(let mapping): return selection.mappings.contains(mapping.id)
     case .connectProgramLost(let mappings):
       return mappings.contains { selection.mappings.contains($0.id) }

@@ -17,7 +17,7 @@ struct MappingDocument: Encodable {
   private(set) var pid: Int32?
   let `protocol`: Transport
   private(set) var proxy: Bool?
-  /// Whether a background process holds the port.
+  /// Present, and false, where no background process holds the port.
   private(set) var reserve: Bool?
   /// What has gone through, where that was asked for.
   private(set) var stats: StatisticsDocument?
@@ -45,7 +45,7 @@ struct MappingDocument: Encodable {
     origin = record.mapping.origin?.name ?? ""
     pid = state.holder(record.holder)?.process.pid ?? 0
     proxy = record.mapping.delivery.proxy
-    reserve = !record.holder.isEmpty
+    reserve = record.holder.isEmpty ? false : nil
     status = record.status.rawValue
   }
 }

@@ -19,7 +19,7 @@ struct Failure: Error {
   private(set) var status: ExitStatus
   /// Printable text. It has line breaks only between the lines of a program that it quotes.
   private(set) var message: String
-  let hint: String?
+  private(set) var hint: String?
 
   /// - Parameters:
   ///   - quoted: The lines that a program has written about its failure.
@@ -64,6 +64,14 @@ struct Failure: Error {
     return failure
   }
 
+  /// The same failure with more to do about it.
+  func adding(hint: String?) -> Failure {
+    var failure = self
+    let hints = [failure.hint, hint?.printable()].compactMap { $0 }
+    failure.hint = hints.isEmpty ? nil : hints.joined(separator: "; ")
+    return failure
+  }
+
   /// Puts any error into words.
   ///
   /// - Parameter task: The thing that could not be done because of it: `map 8080/udp`.
@@ -71,7 +79,7 @@ struct Failure: Error {
     let cannot = "cannot \(task)"
     switch error {
     case let failure as Failure: self = failure
-    case let error as SpecError: self = .usage("invalid spec '\(error.text)': expected \(error.expected)")
+    case let error as SpecError: self = .usage(error.message)
     case let error as AllocationError: self.init(error, task)
     case let error as ProgramError: self.init(error, cannot)
     case let error as NetworkError: self.init(error, cannot)
@@ -201,7 +209,9 @@ struct Failure: Error {
       self.init(
         .failed,
         "'\(name)' is neither an allocated address nor a network namespace",
-        hint: "portmap list shows the addresses, ip netns the namespaces; host names are not looked up"
+        hint: name == "localhost"
+          ? "host names are not looked up: --to 127.0.0.1"
+          : "portmap list shows the addresses, ip netns the namespaces; host names are not looked up"
       )
     case .namespaceWithoutAddress(let name):
       self.init(
@@ -289,6 +299,11 @@ struct Failure: Error {
       )
     }
   }
+}
+
+extension SpecError {
+  /// Quotes the spec and says what was expected.
+  var message: String { "invalid spec '\(text)': expected \(expected)" }
 }
 
 extension NamespaceError {

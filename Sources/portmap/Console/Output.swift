@@ -54,6 +54,7 @@ enum Output {
   }
 
   private static func write(_ text: String, to descriptor: Int32) -> SystemError? {
+    Progress.clear()
     var rest = Array(text.utf8)[...]
     while !rest.isEmpty {
       let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }

@@ -2,6 +2,8 @@
 struct ParsedArguments: Sendable {
   private var values: [String: [String]] = [:]
   private(set) var operands: [String] = []
+  /// The options with their values as they were typed, word by word.
+  private(set) var optionWords: [String] = []
   /// The words behind `--` where these are a command to run; nil without `--`.
   private(set) var command: [String]?
 
@@ -23,6 +25,7 @@ struct ParsedArguments: Sendable {
           throw .usage("option \(typed) is given twice")
         }
         values[option.name, default: []].append(value ?? "")
+        optionWords += [typed] + [value].compactMap { $0 }
       }
     }
     if command?.isEmpty ?? false { throw .usage("expected a command behind --") }

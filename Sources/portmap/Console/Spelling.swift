@@ -2,8 +2,17 @@
 enum Spelling {
   /// Returns the candidate that takes the fewest changes to reach: two at most, and fewer than it has letters.
   static func nearest(_ word: String, among candidates: [String]) -> String? {
+    nearest(word, candidates) { min(2, $0.count { $0.isLetter } - 1) }
+  }
+
+  /// Returns the candidate that takes the fewest changes to reach, no more than `limit`.
+  static func nearest(_ word: String, among candidates: [String], within limit: Int) -> String? {
+    nearest(word, candidates) { _ in limit }
+  }
+
+  private static func nearest(_ word: String, _ candidates: [String], limit: (String) -> Int) -> String? {
     let near = candidates.map { (name: $0, distance: distance(Array(word), Array($0))) }
-      .filter { near in near.distance <= min(2, near.name.count { $0.isLetter } - 1) }
+      .filter { $0.distance <= limit($0.name) }
     return near.min { $0.distance < $1.distance }?.name
   }
 

@@ -40,10 +40,10 @@ struct ConnectRoute: Hashable, Sendable {
 }
 
 extension Mapping {
-  /// Whether a program on connect(2) may lead its loopback connections: a TCP mapping of every address of the backend's
-  /// family, with rules, and with a proxy for whatever the program leaves alone.
+  /// Whether a program on connect(2) could lead its loopback connections: a TCP mapping with rules of every address of
+  /// the backend's family.
   var mayBeConnected: Bool {
-    pair.transport == .tcp && delivery.nat && delivery.proxy && (pair.hostIP.address?.isUnspecified ?? true)
+    pair.transport == .tcp && delivery.nat && (pair.hostIP.address?.isUnspecified ?? true)
   }
 
   /// Where its loopback connections are led as they connect; nil where they are not.

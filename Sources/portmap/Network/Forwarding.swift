@@ -29,6 +29,11 @@ enum Forwarding {
   /// Whether forwarding would have to be turned on.
   static func isOff(_ family: IPAddress.Family) -> Bool { Files.word(of: path(name(family))) == "0" }
 
+  /// Whether an interface forwards nothing although its family's switch is on: for IPv4 each has a switch of its own.
+  static func isOff(_ family: IPAddress.Family, on link: String) -> Bool {
+    family == .v4 && !isOff(.v4) && Files.word(of: "/proc/sys/net/ipv4/conf/\(link)/forwarding") == "0"
+  }
+
   /// The switch of a family, as sysctl(8) names it.
   static func name(_ family: IPAddress.Family) -> String {
     family == .v4 ? "net.ipv4.ip_forward" : "net.ipv6.conf.all.forwarding"

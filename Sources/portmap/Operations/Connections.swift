@@ -97,12 +97,12 @@ extension State {
     return state
   }
 
-  /// How many connections were led by each mapping, by the mapping's id; empty where this process may not look.
-  func connectCounts() -> [String: UInt64] {
-    let routes = mappings.compactMap { record in record.mapping.connectRoute.map { (record.id, $0) } }
-    guard !routes.isEmpty, Capability.mayAdministerSystem, let owner = ConnectOwner(tag: tag ?? ""),
+  /// How many connections were led by each mapping, by the mapping's id; nil where this process may not look.
+  func connectCounts() -> [String: UInt64]? {
+    guard Capability.mayAdministerSystem, let owner = ConnectOwner(tag: tag ?? ""),
       let counts = try? ConnectHost().counts(of: owner)
-    else { return [:] }
+    else { return nil }
+    let routes = mappings.compactMap { record in record.mapping.connectRoute.map { (record.id, $0) } }
     return Dictionary(
       routes.map { id, route in
         (id, owner.keys(of: [route.ports]).reduce(0) { $0 + (counts[$1] ?? 0) })

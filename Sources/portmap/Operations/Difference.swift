@@ -57,9 +57,16 @@ enum Difference: Equatable {
   /// A bridge port without hairpin mode, which is somebody else's to set.
   case hairpinOff(IPAddress, port: String)
 
+  /// A backend does not answer, or not everybody; only a probe finds it.
+  case backend(BackendFault)
+
   /// Whether everything works nonetheless, though something could work better.
   var isNote: Bool {
-    if case .hairpinOff = self { true } else { false }
+    switch self {
+    case .hairpinOff: true
+    case .backend(let fault): fault.isNote
+    default: false
+    }
   }
 
   /// Whether it is a line of an applied file that could not be made.

@@ -9,7 +9,9 @@ struct Inspection {
   private var state: State { workspace.state }
 
   /// Every difference, and every reason why a mapping may not work.
-  func differences() throws -> [Difference] {
+  ///
+  /// - Parameter probes: Whether others' rules are gone through that drop what mappings lead on.
+  func differences(probes: Bool = false) throws -> [Difference] {
     guard state.intent == nil else { return [.commandDied] }
     var found: [Difference] = state.waiting.map { .removalWaits($0) }
     found += state.mappings.filter { $0.status == .broken }.map { .removalUnfinished($0.mapping) }
@@ -20,7 +22,7 @@ struct Inspection {
     found += state.failures.map { .declarationFailed($0) }
     // Rules are root's alone to see; without any there is nothing to compare for others.
     if Capability.mayAdministerNetwork || !state.chains.isEmpty {
-      found += try RuleInspection(workspace).everything()
+      found += try RuleInspection(workspace).everything(probes: probes)
     }
     return found
   }

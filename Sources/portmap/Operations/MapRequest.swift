@@ -156,6 +156,7 @@ struct Mapper {
     }
     if let address = IPAddress(target) { return address }
     if let known = workspace.state.addresses.first(where: { $0.name == target }) { return known.ip }
+    guard Files.exists("/run/netns/\(target)") else { throw OperationError.unknownBackend(target) }
     return try workspace.network().address(ofNamespace: target)
   }
 

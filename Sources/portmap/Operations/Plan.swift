@@ -69,6 +69,8 @@ struct Wanted {
   var guestHolders: [GuestNamespace: String] = [:]
   /// The ids of those among them whose sockets something else holds, and what: empty for the command of their scope.
   var otherHolders: [String: String] = [:]
+  /// The ids of mappings without sockets whose ports a stranger has: loopback is his.
+  var unconnected: Set<String> = []
   /// Reservations whose ports are mapped.
   var takenOver: [ReservationRecord] = []
   /// The ids of what is released in the same call and whose sockets are handed on.
@@ -187,7 +189,7 @@ private struct Planner {
 
   private mutating func add(_ mapping: Mapping) throws(OperationError) {
     var record = MappingRecord(mapping: mapping, holder: holder(of: mapping.id, mapping.into))
-    record.mapping.delivery.connect = host.connects && mapping.mayBeConnected
+    record.mapping.delivery.connect = host.connects && mapping.mayBeConnected && isConnected(record)
     if let route = record.mapping.connectRoute { plan.making.connections.append(route) }
     record.mapping.tookOver = tookOver(by: mapping) ?? mapping.tookOver
     if mapping.delivery.rules { try addRules(to: &record) }
@@ -196,6 +198,14 @@ private struct Planner {
     // Who rebuilds a lost state from what processes hold must not make its rules without their conditions.
     if wanted.conditions[mapping.id] != nil { held = mapping.withoutRules }
     hold(.mapping(held), by: record.holder, mapping.into)
+  }
+
+  /// Whether loopback connections to a mapping are wanted: where a proxy serves whatever is not led as it connects, and
+  /// where somebody else opens the ports.
+  private func isConnected(_ record: MappingRecord) -> Bool {
+    if record.mapping.delivery.proxy { return true }
+    let isUnheld = record.holder.isEmpty && record.mapping.scope == nil
+    return isUnheld && wanted.conditions[record.id] == nil && !wanted.unconnected.contains(record.id)
   }
 
   /// The line that declares what a mapping takes over.

@@ -7,7 +7,9 @@ struct RuleInspection {
   private var state: State { workspace.state }
 
   /// Everything that is different, or in the way.
-  func everything() throws -> [Difference] {
+  ///
+  /// - Parameter probes: Whether rules count that have no part in what portmap makes, and drop what it leads on.
+  func everything(probes: Bool = false) throws -> [Difference] {
     let firewall = try workspace.firewall()
     guard !state.chains.isEmpty || firewall.isInstalled else { return [] }
     let variant = try firewall.variant()
@@ -17,6 +19,7 @@ struct RuleInspection {
     return try IPAddress.Family.allCases.filter(firewall.serves).flatMap { family in
       let (comparison, saved) = try compare(family)
       return comparison.differences.map { .rules($0) } + foreign(saved, family)
+        + (probes ? try forwardDrops(saved, family) : [])
     } + nativeChains()
   }
 
@@ -59,6 +62,15 @@ struct RuleInspection {
     let chain = workspace.layout.place(.dnat, family).name
     return state.mappings.filter { $0.delivery.nat && $0.backendIP.family == family }.flatMap { record in
       ["PREROUTING", "OUTPUT"].flatMap { rules.taking(record.mapping, hook: $0, before: chain) }
+        .map { .foreignRule($0) }
+    }
+  }
+
+  private func forwardDrops(_ saved: SavedRules, _ family: IPAddress.Family) throws -> [Difference] {
+    let drops = ForwardDrops(saved: saved, layout: workspace.layout)
+    let interfaces = try Interfaces.current()
+    return state.mappings.filter { $0.delivery.nat && $0.backendIP.family == family }.flatMap { record in
+      drops.dropping(record.mapping, link: interfaces.link(towards: record.backendIP))
         .map { .foreignRule($0) }
     }
   }

@@ -7,9 +7,14 @@ struct Setting {
   /// Tells a person what is no result.
   let notify: (Notice) -> Void
   /// Whether loopback connections may be led as they connect.
-  let connects: Bool
+  var connects = true
   /// Tells a person who wants to know more (-v).
-  let explain: (Notice) -> Void
+  var explain: (Notice) -> Void = { _ in }
+}
+
+extension Setting {
+  /// What PORTMAP_CONNECT says: only `0` leaves the program on connect(2) out.
+  static func connects(_ environment: [String: String]) -> Bool { environment["PORTMAP_CONNECT"] != "0" }
 }
 
 /// Something that a person should know although the operation goes on.

@@ -26,7 +26,7 @@ struct Statistics {
   private static let millisecondsForAnswer = 1000
 
   private let led: [String: UInt64]?
-  private let ledByConnect: [String: UInt64]
+  private let ledByConnect: [String: UInt64]?
   private let answers: [String: CountInquiry.Answer]
 
   /// Reads the rules' counters and asks the background processes, at the same time.
@@ -41,7 +41,7 @@ struct Statistics {
       within: Self.millisecondsForAnswer
     )
     led = Self.finish(counting, ChainLayout(tag: state.tag ?? ""), runner)
-    ledByConnect = state.connectCounts()
+    ledByConnect = records.contains(where: \.delivery.connect) ? state.connectCounts() : nil
   }
 
   func of(_ record: MappingRecord) -> MappingStatistics {
@@ -60,7 +60,7 @@ struct Statistics {
 
   private func connect(_ record: MappingRecord) -> Reading<UInt64> {
     guard record.delivery.connect else { return .noSuchWay }
-    return ledByConnect[record.id].map { .value($0) } ?? .noAnswer
+    return ledByConnect.map { .value($0[record.id] ?? 0) } ?? .noAnswer
   }
 
   private func proxy(_ record: MappingRecord) -> Reading<ProxyCount> {

@@ -24,8 +24,8 @@ struct RefusedProgram: Error {
 struct BPFProgram {
   let descriptor: Descriptor
   let name: String
-  /// The identifier of its map; 0 where it has none.
-  let map: UInt32
+  /// The identifiers of its first two maps.
+  let maps: [UInt32]
 
   /// Loads a program; it lives for as long as anything refers to it.
   ///
@@ -72,11 +72,11 @@ struct BPFProgram {
   private init(_ identifier: UInt32) throws(SystemError) {
     descriptor = try Descriptor("bpf") { clinux_bpf_open_program(identifier) }
     var text = [CChar](repeating: 0, count: Int(clinux_bpf_name_length))
-    var map: UInt32 = 0
+    var maps: [UInt32] = [0, 0]
     let raw = descriptor.raw
-    try syscall("bpf") { clinux_bpf_describe_program(raw, &text, &map) }
+    try syscall("bpf") { clinux_bpf_describe_program(raw, &text, &maps) }
     name = String(zeroTerminated: text)
-    self.map = map
+    self.maps = maps.filter { $0 != 0 }
   }
 
   /// Attaches a program to a cgroup, beside others or in the place of one of them.
@@ -96,6 +96,30 @@ struct BPFProgram {
     } catch  where error.errno == ENOENT {
       return
     }
+  }
+}
+
+/// A map of what a program has to say of sockets, each for as long as it is there (bpf(2)).
+struct BPFSocketMap {
+  let descriptor: Descriptor
+
+  init(_ name: String) throws(SystemError) {
+    descriptor = try Descriptor("bpf") { clinux_bpf_make_socket_map(name) }
+  }
+
+  /// Opens a map that is there; nil where it has another name.
+  init?(_ identifier: UInt32, named name: String) throws(SystemError) {
+    descriptor = try Descriptor("bpf") { clinux_bpf_open_map(identifier) }
+    var text = [CChar](repeating: 0, count: Int(clinux_bpf_name_length))
+    var (keySize, valueSize): (UInt32, UInt32) = (0, 0)
+    let raw = descriptor.raw
+    try syscall("bpf") { clinux_bpf_describe_map(raw, &text, &keySize, &valueSize) }
+    guard String(zeroTerminated: text) == name else { return nil }
+  }
+
+  /// Ends the connections of this network namespace of which the map says that they were led so.
+  func end(_ led: [clinux_led]) throws(SystemError) {
+    try syscall("sock_diag") { clinux_end_connections(descriptor.raw, led, led.count) }
   }
 }
 

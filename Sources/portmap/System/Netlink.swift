@@ -1,8 +1,8 @@
 import CLinux
 import Glibc
 
-/// A client of the kernel's netfilter subsystems, over a NETLINK_NETFILTER socket of the network namespace that it was
-/// made in.
+/// A client of a part of the kernel, its netfilter subsystems unless another is named, over a netlink socket of the
+/// network namespace that it was made in.
 ///
 /// Theory of operation. Each request has a sequence number that its answers repeat. The kernel works on requests while
 /// they are being sent, and on the next part of a dump while one is being received: what it has to say is there when
@@ -23,10 +23,11 @@ final class Netlink {
   private static let waits = 50
   private static let wait: Int32 = 100
 
+  /// - Parameter part: The part of the kernel, NETLINK_….
   /// - Throws: SystemError: EPROTONOSUPPORT or EAFNOSUPPORT where there is no such socket.
-  init() throws(SystemError) {
+  init(_ part: Int32 = NETLINK_NETFILTER) throws(SystemError) {
     socket = try Descriptor("socket") {
-      Glibc.socket(AF_NETLINK, Int32(SOCK_RAW.rawValue | SOCK_CLOEXEC.rawValue), NETLINK_NETFILTER)
+      Glibc.socket(AF_NETLINK, Int32(SOCK_RAW.rawValue | SOCK_CLOEXEC.rawValue), part)
     }
     var kernel = sockaddr_nl()
     kernel.nl_family = sa_family_t(AF_NETLINK)
@@ -41,15 +42,18 @@ final class Netlink {
   }
 
   /// Runs `body` with a client of its own, and again where answers were lost on the way: three times at most.
-  static func withClient<Result>(_ body: (Netlink) throws -> Result) throws -> Result {
+  static func withClient<Result>(
+    of part: Int32 = NETLINK_NETFILTER,
+    _ body: (Netlink) throws -> Result
+  ) throws -> Result {
     for _ in 0..<2 {
       do {
-        return try body(Netlink())
+        return try body(Netlink(part))
       } catch let error as SystemError where error.errno == ENOBUFS {
         continue
       }
     }
-    return try body(Netlink())
+    return try body(Netlink(part))
   }
 
   /// Carries out one request.

@@ -11,6 +11,11 @@ struct NetlinkMessage {
   /// The attributes of a netfilter message, behind its own small header.
   var attributes: NetlinkAttributes { NetlinkAttributes(payload.dropFirst(MemoryLayout<nfgenmsg>.size)) }
 
+  /// The attributes behind a header of another family of messages.
+  func attributes<Header: BitwiseCopyable>(behind _: Header.Type) -> NetlinkAttributes {
+    NetlinkAttributes(payload.dropFirst(MemoryLayout<Header>.size))
+  }
+
   /// The address family of a netfilter message.
   var family: UInt8? { payload.load(nfgenmsg.self)?.nfgen_family }
 
@@ -47,6 +52,14 @@ struct NetlinkAttribute {
   let bytes: ArraySlice<UInt8>
 
   var value: ArraySlice<UInt8> { bytes.dropFirst(MemoryLayout<nlattr>.size) }
+}
+
+extension NetlinkAttribute {
+  /// Makes an attribute of a value.
+  init(type: UInt16, _ value: [UInt8]) {
+    let header = nlattr(nla_len: UInt16(MemoryLayout<nlattr>.size + value.count), nla_type: type)
+    self.init(type: type, bytes: (withUnsafeBytes(of: header) { Array($0) } + value)[...])
+  }
 }
 
 /// The attributes of a message or of another attribute. They end before the first one that is not there in full.
@@ -87,16 +100,47 @@ struct NetlinkAttributes: Sequence, IteratorProtocol {
   }
 }
 
-/// A message to one of the netfilter subsystems.
+/// A message to a part of the kernel.
 struct NetlinkRequest {
-  /// A number of a subsystem (NFNL_SUBSYS_…), and one of a message of it.
-  let subsystem: UInt8
-  let message: UInt8
-  var flags: UInt16 = 0
-  /// AF_INET, AF_INET6, or AF_UNSPEC for both.
-  var family = UInt8(AF_UNSPEC)
+  let type: UInt16
+  let flags: UInt16
+  /// The structure in front of the attributes, of which each family of messages has its own.
+  private let header: [UInt8]
   /// Attributes, each as it stands in a message.
-  var attributes: [NetlinkAttribute] = []
+  private let attributes: [NetlinkAttribute]
+
+  init<Header: BitwiseCopyable>(
+    type: UInt16,
+    flags: UInt16 = 0,
+    header: Header,
+    attributes: [NetlinkAttribute] = []
+  ) {
+    self.type = type
+    self.flags = flags
+    self.header = withUnsafeBytes(of: header) { Array($0) }
+    self.attributes = attributes
+  }
+
+  /// A message to one of the netfilter subsystems.
+  ///
+  /// - Parameters:
+  ///   - subsystem: The number of a subsystem (NFNL_SUBSYS_…).
+  ///   - message: The number of a message of it.
+  ///   - family: AF_INET, AF_INET6, or AF_UNSPEC for both.
+  init(
+    subsystem: UInt8,
+    message: UInt8,
+    flags: UInt16 = 0,
+    family: UInt8 = UInt8(AF_UNSPEC),
+    attributes: [NetlinkAttribute] = []
+  ) {
+    self.init(
+      type: UInt16(subsystem) << 8 | UInt16(message),
+      flags: flags,
+      header: nfgenmsg(nfgen_family: family, version: UInt8(NFNETLINK_V0), res_id: 0),
+      attributes: attributes
+    )
+  }
 
   /// The answers of a dump end with a message of their own; those of other requests have to be acknowledged.
   var isDump: Bool { flags & UInt16(NLM_F_DUMP) == UInt16(NLM_F_DUMP) }
@@ -104,18 +148,17 @@ struct NetlinkRequest {
   /// Appends the message as it is sent, padded to where the next one may begin.
   func append(to bytes: inout [UInt8], sequence: UInt32, flags added: UInt16) {
     let length =
-      MemoryLayout<nlmsghdr>.size + MemoryLayout<nfgenmsg>.size
+      MemoryLayout<nlmsghdr>.size + self.header.count
       + attributes.reduce(0) { $0 + $1.bytes.count.alignedForNetlink }
     let header = nlmsghdr(
       nlmsg_len: UInt32(length),
-      nlmsg_type: UInt16(subsystem) << 8 | UInt16(message),
+      nlmsg_type: type,
       nlmsg_flags: UInt16(NLM_F_REQUEST) | flags | added,
       nlmsg_seq: sequence,
       nlmsg_pid: 0
     )
     withUnsafeBytes(of: header) { bytes += $0 }
-    let own = nfgenmsg(nfgen_family: family, version: UInt8(NFNETLINK_V0), res_id: 0)
-    withUnsafeBytes(of: own) { bytes += $0 }
+    bytes += self.header
     for attribute in attributes {
       bytes += attribute.bytes
       bytes += repeatElement(0, count: attribute.bytes.count.alignedForNetlink - attribute.bytes.count)
@@ -131,7 +174,7 @@ extension Int {
 
 extension ArraySlice<UInt8> {
   /// The structure or number at the start; nil where there are not enough bytes.
-  fileprivate func load<Value: BitwiseCopyable>(_: Value.Type) -> Value? {
+  func load<Value: BitwiseCopyable>(_: Value.Type) -> Value? {
     withUnsafeBytes { $0.count < MemoryLayout<Value>.size ? nil : $0.loadUnaligned(as: Value.self) }
   }
 

@@ -9,7 +9,7 @@ enum PortUser {
     let user: uid_t
   }
 
-  /// `nginx (process 123)`, or whose program it is where it does not let itself be looked into, as portmap's own
+  /// `nginx (process 123, nginx.service)`, or whose program it is where it does not let itself be looked into, as portmap's own
   /// background processes do not even by their user; nil where nothing can be seen.
   static func find(_ transport: Transport, _ port: UInt16) -> String? {
     let sockets = ["", "6"].flatMap { Self.sockets("/proc/net/\(transport.rawValue)\($0)", port) }
@@ -19,7 +19,9 @@ enum PortUser {
       guard let pid = Int32(name), let files = Files.names(in: "/proc/\(pid)/fd") else { continue }
       for file in files {
         guard let target = link("/proc/\(pid)/fd/\(file)"), names.contains(target) else { continue }
-        return "\(Files.word(of: "/proc/\(pid)/comm") ?? "a program") (process \(pid))"
+        let program = Files.word(of: "/proc/\(pid)/comm") ?? "a program"
+        let owner = PortOwner.find(behind: pid, program, transport, port)
+        return "\(program) (process \(pid)\(owner.map { ", \($0)" } ?? ""))"
       }
     }
     return "a program of user \(user) that is not to be looked into"

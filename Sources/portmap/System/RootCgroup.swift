@@ -14,27 +14,43 @@ enum RootCgroup {
     case unreachable(SystemError)
   }
 
-  /// Opens the root by any of its mounts, or, where this process sees none (`ip netns exec` hides them), by a new one
-  /// that nobody sees.
+  /// Opens the root by any of its mounts that this process sees, or, where it sees none (`ip netns exec` hides them), its
+  /// parent or the first process; else by a new mount that nobody sees.
   static func open() throws(Problem) -> Descriptor {
     var isOfNamespace = false
-    for mount in Mount.all() where mount.type == "cgroup2" {
-      let raw = Glibc.open(mount.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-      guard raw >= 0 else { continue }
-      let folder = Descriptor(owning: raw)
-      // Another mount may hide this one.
-      guard clinux_is_in_cgroups(raw) == 1 else { continue }
-      if isRoot(folder) { return folder }
-      isOfNamespace = true
+    for (process, prefix) in views {
+      for mount in Mount.all(of: process) where mount.type == "cgroup2" {
+        let raw = Glibc.open(prefix + mount.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard raw >= 0 else { continue }
+        let folder = Descriptor(owning: raw)
+        // Another mount may hide this one.
+        guard clinux_is_in_cgroups(raw) == 1 else { continue }
+        if isRoot(folder) { return folder }
+        isOfNamespace = true
+      }
+      guard !isOfNamespace else { throw .ofNamespace }
     }
-    guard !isOfNamespace else { throw .ofNamespace }
     let root = try mounted()
     guard isRoot(root) else { throw .ofNamespace }
     return root
   }
 
+  /// Processes whose mounts may show the root, and how their paths are reached: this one, and those of the same cgroup
+  /// namespace.
+  private static var views: [(process: String, prefix: String)] {
+    [("self", "")]
+      + ["\(getppid())", "1"].filter { namespace(of: $0) == namespace(of: "self") }.map {
+        ($0, "/proc/\($0)/root")
+      }
+  }
+
+  private static func namespace(of process: String) -> ino_t? {
+    var status = stat()
+    return stat("/proc/\(process)/ns/cgroup", &status) == 0 ? status.st_ino : nil
+  }
+
   /// A new mount sets the options of all of them (cgroup_get_tree in the kernel's cgroup.c), so it gets those that the
-  /// first process sees.
+  /// first process sees. It takes the kernel some 10 ms.
   private static func mounted() throws(Problem) -> Descriptor {
     let known = Mount.all(of: "1").first { $0.type == "cgroup2" }?.options ?? []
     let options = known.filter { !["rw", "ro"].contains($0) }.map { $0 + "\0" }.joined() + "\0"

@@ -153,6 +153,8 @@ final class WatchSenses {
 
   private func died(_ process: WatchedProcess) {
     guard let end = watched[process.id]?.end else { return }
+    // As the first process of a container it is the parent of all that have lost theirs.
+    waitpid(process.process.pid, nil, WNOHANG)
     loop.remove(end.registration)
     watched[process.id]?.end = nil
     hearOfDeath(process)

@@ -90,7 +90,8 @@ struct Engine {
 
   /// Names of others on this machine are left alone: a group in use cannot be removed.
   private static func removeControlGroups() throws {
-    let script = "find /sys/fs/cgroup -depth -type d \\( -path '*libpod_parent*' -o -path '*/default' \\) -exec rmdir {} + 2>/dev/null"
+    let groups = "\\( -path '*libpod_parent*' -o -path '*/default' \\)"
+    let script = "find /sys/fs/cgroup -depth -type d \(groups) -exec rmdir {} + 2>/dev/null"
     try run(["sh", "-c", script], status: nil)
   }
 }
