@@ -246,7 +246,7 @@ extension Namespace {
       try gone.ip("addr", "add", "10.98.0.1/24", "dev", "br0")
       try portmap("map", "8000-8009:80-89", "--to", "10.98.0.2")
       let cookie = try gone.exec(Tools.probe, "cookie").lines[0]
-      cleanup.add { try FileManager.default.removeItem(atPath: "/run/portmap/netns-\(cookie)") }
+      cleanup.add { try? FileManager.default.removeItem(atPath: "/run/portmap/netns-\(cookie)") }
       func left() throws -> Int {
         try topology.host.exec(Tools.probe, "entries", "--namespace", cookie).lines.count
       }
@@ -258,6 +258,24 @@ extension Namespace {
         try topology.portmap.run(next.first == "map" ? ["map", "0:80", "--to", Address.web] : next)
         return try left() == 0
       }
+    }
+  }
+
+  /// A container with process numbers of its own sees neither the host's processes nor what they have mounted.
+  @Test func whoDoesNotSeeAllProcessesRemovesNothing() throws {
+    try withTopology { topology in
+      try serve(topology)
+      try topology.portmap("map", "8080:80", "--to", Address.web)
+      let cleanup = Cleanup()
+      defer { cleanup.run() }
+      let other = try Namespace("d", cleanup)
+      try other.ip("link", "add", "br0", "type", "bridge")
+      try other.ip("addr", "add", "10.98.0.1/24", "dev", "br0")
+      var portmap = Portmap(other, state: topology.folder + "/other", cleanup)
+      portmap.prefix = ["unshare", "--pid", "--fork", "--mount-proc"]
+      try portmap("map", "8000:80", "--to", "10.98.0.2", "--", "true")
+      #expect(try ask(topology, "127.0.0.1", 8080).peer == "\(Address.web) 80")
+      try topology.portmap("check")
     }
   }
 

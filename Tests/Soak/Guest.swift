@@ -41,13 +41,17 @@ struct Mapped: Decodable {
 
 /// What a run ends with.
 enum Report {
-  /// Prints what there was and what there is; whether nothing has grown.
-  static func compare(_ first: Measure, _ last: Measure) -> Bool {
+  /// Prints what there was and what there is; whether nothing has grown. Where something has, what is open is printed
+  /// too, by those processes and by all.
+  static func compare(_ first: Measure, _ last: Measure, openBy pids: [pid_t]) -> Bool {
     let grown = last.grown(since: first)
     for (one, other) in zip(first.numbers, last.numbers) {
       say("\(one.name): \(one.value), at the end \(other.value)\(grown.contains(one.name) ? ": GROWN" : "")")
     }
-    if !grown.isEmpty { say((try? Machine.mustRun("ss -anptu").output) ?? "") }
+    if !grown.isEmpty {
+      for pid in pids { say((try? Machine.mustRun("ls -l /proc/\(pid)/fd").output) ?? "") }
+      say((try? Machine.mustRun("ss -anptux").output) ?? "")
+    }
     say(grown.isEmpty ? "nothing has grown" : "\(grown.count) have grown")
     return grown.isEmpty
   }

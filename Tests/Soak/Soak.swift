@@ -52,7 +52,7 @@ final class Soak {
   /// Prints what there was and what there is; whether nothing has grown.
   func report() -> Bool {
     guard let first, let last else { return false }
-    return Report.compare(first, last)
+    return Report.compare(first, last, openBy: [lasting])
   }
 
   /// The background process of a mapping.

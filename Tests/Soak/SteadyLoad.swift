@@ -99,6 +99,6 @@ final class SteadyLoad {
   /// Prints what there was and what there is; whether nothing has grown.
   func report() -> Bool {
     guard let first, let last else { return false }
-    return Report.compare(first, last)
+    return Report.compare(first, last, openBy: [])
   }
 }
