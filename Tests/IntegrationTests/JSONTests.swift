@@ -36,7 +36,8 @@ import Testing
   ]
   private static let mapping = Form.object(
     pair.merging([
-      "connect": .flag, "id": .text, "nat": .flag, "origin": .text, "pid": .number, "proxy": .flag,
+      "connect": .flag, "id": .text, "into": .text, "nat": .flag, "origin": .text, "pid": .number,
+      "proxy": .flag,
       "status": .text,
     ]) { $1 }
   )

@@ -97,7 +97,7 @@ import Testing
     (["lst"], "did you mean list?"), (["map", "--too", "10.99.0.2", "80"], "did you mean --to?"),
     (["--json"], "portmap --help lists the commands"), (["nonsense"], "portmap --help lists the commands"),
     (["--to", "10.99.0.2", "map", "80"], "it goes behind the command: portmap map --to"),
-    (["map", "80", "10.99.0.2"], "the backend goes with --to"),
+    (["map", "80", "10.99.0.2"], "the backend goes with --to: portmap map 80 --to 10.99.0.2"),
   ])
   func hints(_ arguments: [String], _ hint: String) throws {
     try withHost { portmap, _ in

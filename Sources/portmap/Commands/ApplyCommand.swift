@@ -68,7 +68,8 @@ enum ApplyCommand {
     -> [Declaration]
   {
     guard let last = read.mistakes.last else { return read.declarations }
-    for mistake in read.mistakes.dropLast() { Output.report(mistake) }
+    // One hint among many lines would look like another mistake.
+    for mistake in read.mistakes.dropLast() { Output.report(mistake.withoutHint) }
     throw last
   }
 

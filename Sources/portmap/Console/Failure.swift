@@ -64,6 +64,13 @@ struct Failure: Error {
     return failure
   }
 
+  /// The same failure without what to do about it.
+  var withoutHint: Failure {
+    var failure = self
+    failure.hint = nil
+    return failure
+  }
+
   /// The same failure with more to do about it.
   func adding(hint: String?) -> Failure {
     var failure = self
