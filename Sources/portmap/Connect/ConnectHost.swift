@@ -147,13 +147,14 @@ final class ConnectHost {
   func install() throws(ConnectError) -> Installed {
     if var found = try find() {
       var sockets = found.sockets
-      for hook in ConnectHook.allCases where !isCurrent(found, hook) {
+      let outdated = ConnectHook.allCases.filter { !isCurrent(found, $0) }
+      for hook in outdated {
         let marked = if let sockets { sockets } else { try makeSockets() }
         sockets = marked
         let program = try load(hook, found.map, marked)
         try attach(program, hook, replacing: found.programs[hook]?.descriptor)
       }
-      found.programs = try find()?.programs ?? [:]
+      if !outdated.isEmpty { found.programs = try find()?.programs ?? [:] }
       return found
     }
     let loaded = try load()

@@ -54,17 +54,7 @@ enum NamespaceProbe {
     let environment: [UnsafeMutablePointer<CChar>?] = [nil]
     defer { for text in arguments { free(text) } }
     let descriptors = [null.raw, null.raw, null.raw, channel.raw, file.raw]
-    var pid: pid_t = 0
-    let error = clinux_spawn(
-      "/proc/self/exe",
-      arguments,
-      environment,
-      descriptors,
-      Int32(descriptors.count),
-      &pid
-    )
-    guard error == 0 else { throw SystemError(call: "posix_spawn", errno: error) }
-    return pid
+    return try OwnProgram.start(arguments, environment: environment, descriptors: descriptors)
   }
 
   // MARK: the child

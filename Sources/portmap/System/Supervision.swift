@@ -41,9 +41,12 @@ final class Supervision {
     let added = variables.map { strdup("\($0.key)=\($0.value)") }
     defer { for text in prefix + added { free(text) } }
     let environment = Environment.entries(without: Self.listenVariables + variables.keys) + added + [nil]
-    var pid: pid_t = 0
-    let error = clinux_spawn("/proc/self/exe", arguments, environment, [0, 1, 2, theirs.raw], 4, &pid)
-    guard error == 0 else { throw SystemError(call: "posix_spawn", errno: error, subject: name) }
+    let pid = try OwnProgram.start(
+      arguments,
+      environment: environment,
+      descriptors: [0, 1, 2, theirs.raw],
+      about: name
+    )
     pidfd = try Descriptor("pidfd_open") { clinux_pidfd_open(pid) }
     self.pid = pid
     guard let process = ProcessIdentity(pidfd) else { throw CommandError(command: name, errno: ESRCH) }

@@ -25,17 +25,7 @@ final class PassProcess {
     let environment = Environment.entries(without: [ServiceManager.variable]) + [nil]
     try syscall("lseek") { lseek(files.raw, 0, SEEK_SET) }
     let descriptors = [0, 1, 2, theirs.raw, files.raw]
-    var pid: pid_t = 0
-    let error = clinux_spawn(
-      "/proc/self/exe",
-      arguments,
-      environment,
-      descriptors,
-      Int32(descriptors.count),
-      &pid
-    )
-    guard error == 0 else { throw SystemError(call: "posix_spawn", errno: error) }
-    self.pid = pid
+    pid = try OwnProgram.start(arguments, environment: environment, descriptors: descriptors)
     channel = mine
     let raw = clinux_pidfd_open(pid)
     guard raw >= 0 else {
