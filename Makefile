@@ -63,7 +63,8 @@ test: lint build
 	    libgpgme11 libassuan0 libsubid4 && \
 	  for package in *.deb; do dpkg -x "$$package" . && rm "$$package"; done; }
 	swift build --build-tests
-	PORTMAP_BINARY=$(CURDIR)/$(BINARY) swift test
+	@set -o pipefail; PORTMAP_BINARY=$(CURDIR)/$(BINARY) swift test 2>&1 | tee .build/test.log || \
+	  { echo "failed:"; grep -a "✘ Test" .build/test.log; exit 1; }
 	@if [ "$$(uname -m)" = x86_64 ] && $(MAKE) --no-print-directory qemu; then $(MAKE) --no-print-directory test-vm; \
 	  else echo "not run: test-vm (SCTP sockets, a second kernel), for there is no qemu for $$(uname -m) to install"; fi
 
