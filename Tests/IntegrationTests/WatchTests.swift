@@ -282,6 +282,32 @@ import Testing
     }
   }
 
+  @Test func theStateFolderIsRemovedWhileItIsLookedAt() throws {
+    try withTopology { topology in
+      let watch = try topology.watch(Self.line)
+      let folder = topology.portmap.state
+      // A pass that is still to come would be counted as one of those that stay.
+      usleep(500_000)
+      let processes = try topology.host.processes().count
+      let locker = try ChildProcess([
+        "flock", "-F", folder + "/lock", "sh", "-c", "echo locked; exec sleep 60",
+      ])
+      #expect(locker.line() == "locked")
+      try topology.host.exec("nft", "flush", "ruleset")
+      try eventually("no pass begins") { try topology.host.processes().count > processes }
+      // The pass has opened its lock or is about to.
+      try run(["mv", folder, folder + "-gone"])
+      try run(["rm", "-r", folder + "-gone"])
+      locker.kill()
+      try eventually("it is not made again") {
+        try topology.portmap.list().mappings.map(\.hostPort) == [8080]
+      }
+      try topology.portmap("check")
+      try eventually("processes of nobody's") { try topology.host.processes().count == processes }
+      try watch.end()
+    }
+  }
+
   @Test func iptablesIsMissingForAWhile() throws {
     try withTopology { topology in
       try topology.web.serve(.tcp, Address.web, "80", name: "web")

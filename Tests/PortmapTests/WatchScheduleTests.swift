@@ -181,7 +181,7 @@ import Testing
       WatchedProcess(id: "a1234567", line: "b1234567", process: ProcessIdentity(pid: 42, startTime: 99)),
       WatchedProcess(id: "c1234567", line: "d1234567", process: ProcessIdentity(pid: 43, startTime: 1 << 40)),
     ]),
-    .end(PassEnd()), .end(PassEnd(status: 4, isMistaken: true)),
+    .end(PassEnd()), .end(PassEnd(status: 4, isMistaken: true)), .end(PassEnd(isLost: true)),
     .end(
       PassEnd(
         hasFacts: true,

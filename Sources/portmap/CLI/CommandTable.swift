@@ -271,7 +271,10 @@ enum CommandTable {
     name: PassJob.command,
     synopsis: [],
     summary: "",
-    options: [OptionDefinition(name: PassJob.sparing, value: "ID", isRepeatable: true, help: "")],
+    options: [
+      OptionDefinition(name: PassJob.sparing, value: "ID", isRepeatable: true, help: ""),
+      OptionDefinition(name: PassJob.expecting, help: ""),
+    ],
     example: ("", ""),
     statuses: [],
     run: { try PassCommand.run($0, $1, declarations) }

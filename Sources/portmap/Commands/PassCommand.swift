@@ -14,7 +14,11 @@ enum PassCommand {
     guard let files = DeclarationBundle.files(in: try Files.contents(of: file)) else {
       throw Failure.usage("a pass is for the watcher alone")
     }
-    let job = PassJob(kind: kind, spared: Set(arguments.all(PassJob.sparing)))
+    let job = PassJob(
+      kind: kind,
+      spared: Set(arguments.all(PassJob.sparing)),
+      expectsState: arguments.has(PassJob.expecting)
+    )
     var pass = Pass(job, context)
     try pass.run(files, grammar, context)
     for message in pass.messages {
@@ -85,6 +89,10 @@ private struct Pass {
     }
     do {
       let workspace = try Workspace.open(setting)
+      if job.expectsState, !workspace.file.isThere {
+        end.isLost = true
+        return
+      }
       defer { note(workspace) }
       if job.kind == .restart { clear(workspace) }
       try apply(declarations, files.map(\.name), workspace)
@@ -134,6 +142,7 @@ private struct Pass {
     end.isNFTables = state.firewallVariant == "nf_tables"
     end.rulesGeneration = state.rulesGeneration
     end.mark = StateMark(workspace.folder)
+    end.isLost = workspace.file.isThere && end.mark == nil
     var lines: [String: String] = [:]
     for (holder, id) in state.mappings.map({ ($0.holder, $0.id) })
       + state.reservations.map({ ($0.holder, $0.id) })

@@ -9,6 +9,8 @@ struct StateFile {
 
   let folder: StateFolder
   private var coder = StateCoder()
+  /// Whether a file was found or written.
+  private(set) var isThere = false
 
   init(folder: StateFolder) {
     self.folder = folder
@@ -34,6 +36,7 @@ struct StateFile {
   /// What the file says, whichever boot and namespace it speaks of; nil where there is no file.
   mutating func recorded() throws -> State? {
     guard let file = try folder.open(file: Self.name, flags: O_RDONLY) else { return nil }
+    isThere = true
     // Blocks as large as the state come and go: to get fresh pages from the kernel for each takes longer than to fill
     // them.
     _ = mallopt(M_MMAP_THRESHOLD, 64 << 20)
@@ -62,6 +65,7 @@ struct StateFile {
       unlinkat(folder.descriptor.raw, Self.spareName, 0)
       try replace(with: bytes)
     }
+    isThere = true
     try keepSpare(for: bytes.count, required: !mayUseSpare)
   }
 

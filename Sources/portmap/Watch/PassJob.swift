@@ -14,6 +14,8 @@ struct PassJob: Equatable {
   let kind: Kind
   /// The ids of background processes that are left dead for the time being: they have died too often.
   var spared: Set<String> = []
+  /// Whether there is a state as far as the watcher knows: what comes after its loss is more than this job.
+  var expectsState = false
 }
 
 extension PassJob {
@@ -23,9 +25,12 @@ extension PassJob {
   static let filesDescriptor: Int32 = 4
   /// The option by which it is told which processes to spare.
   static let sparing = "--spare"
+  /// The option by which it is told that there is a state.
+  static let expecting = "--expect-state"
 
   /// The words of its command line.
   var words: [String] {
-    [Self.command, kind.rawValue] + spared.sorted().map { "\(Self.sparing)=\($0)" }
+    [Self.command, kind.rawValue] + (expectsState ? [Self.expecting] : [])
+      + spared.sorted().map { "\(Self.sparing)=\($0)" }
   }
 }

@@ -26,6 +26,8 @@ struct PassEnd: Equatable {
   var status: Int32 = 0
   /// Whether there is a mistake in the files, so that nothing was tried.
   var isMistaken = false
+  /// Whether the state was removed before the pass or while it ran.
+  var isLost = false
   /// Whether what follows is known: where the state cannot be read, it is not.
   var hasFacts = false
   /// Whether there are declarations that could not be made.
@@ -100,7 +102,8 @@ extension WatchedProcess {
 
 extension PassEnd {
   private static let flags: [(String, WritableKeyPath<PassEnd, Bool> & Sendable)] = [
-    ("mistaken", \.isMistaken), ("facts", \.hasFacts), ("failures", \.hasFailures), ("losses", \.hasLosses),
+    ("mistaken", \.isMistaken), ("lost", \.isLost), ("facts", \.hasFacts), ("failures", \.hasFailures),
+    ("losses", \.hasLosses),
     ("links", \.hasLinks),
     ("rules", \.hasRules), ("nftables", \.isNFTables),
   ]

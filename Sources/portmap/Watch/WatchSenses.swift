@@ -21,6 +21,8 @@ final class WatchSenses {
   private var watched: [String: Watched] = [:]
   /// The state and the rules as the last pass has left them.
   private var mark: StateMark?
+  /// Whether there was a state after the last pass, or would have been if nobody had removed it.
+  private var hadState = false
   private var rulesGeneration: UInt32?
 
   /// What a folder is watched for.
@@ -67,12 +69,11 @@ final class WatchSenses {
   /// - Parameter isToApply: Whether there are declarations that were not applied yet.
   func job(for work: WatchSchedule.Work, isToApply: Bool, _ facts: PassEnd) -> PassJob? {
     let now = currentMark
-    let isLost = mark != nil && now == nil
-    if isLost {
+    if hadState, now == nil {
       endOrphans()
       return PassJob(kind: .restart)
     }
-    if isToApply { return PassJob(kind: .apply, spared: work.spared) }
+    if isToApply { return PassJob(kind: .apply, spared: work.spared, expectsState: hadState) }
     var reasons = work.reasons.subtracting([.files])
     if now == mark { reasons.remove(.state) }
     if reasons.contains(.rules), let rulesGeneration, NFTablesGeneration.current() == rulesGeneration {
@@ -80,7 +81,8 @@ final class WatchSenses {
     }
     guard !reasons.isEmpty else { return nil }
     let retries = !reasons.isDisjoint(with: [.links, .routes, .namespaces, .state, .programs, .retry])
-    return PassJob(kind: facts.hasFailures && retries ? .retry : .keep, spared: work.spared)
+    let kind: PassJob.Kind = facts.hasFailures && retries ? .retry : .keep
+    return PassJob(kind: kind, spared: work.spared, expectsState: hadState)
   }
 
   private var currentMark: StateMark? { (try? StateFolder.look(at: statePath)).flatMap { StateMark($0) } }
@@ -97,6 +99,7 @@ final class WatchSenses {
   /// Attends from now on to what a pass has found.
   func attend(to end: PassEnd, _ processes: [WatchedProcess]) {
     mark = end.mark
+    hadState = end.mark != nil || end.isLost
     rulesGeneration = end.rulesGeneration
     watch(processes)
     watchFolders()

@@ -202,8 +202,9 @@ final class Watcher {
       facts.status = end.status
       schedule.hearsOfRules = senses.hearsOfRules
       schedule.ended(pass.work, facts, processes: senses.processes, at: now)
+      if end.isLost { schedule.note(.state, at: now) }
     }
-    owesApply = owesApply && !end.isMistaken && end.status != 0
+    owesApply = owesApply && !end.isMistaken && (end.status != 0 || end.isLost)
     if !isReady || pass.work.reasons.contains(.files) { manager?.ready() }
     isReady = true
   }
