@@ -1,7 +1,7 @@
 /// A command line taken apart at its command: `portmap [OPTION...] COMMAND [WORD...]`.
 struct Call {
   /// The names of the options in front of the command.
-  private(set) var leading: Set<String> = []
+  private(set) var leading: [String] = []
   /// Nil where the words end before a command.
   private(set) var command: String?
   /// The words that are the command's own, the options in front of it included.
@@ -12,7 +12,7 @@ struct Call {
     while command == nil, let argument = try Self.next(&reader) {
       switch argument {
       case .option(let option, _, _):
-        leading.insert(option.name)
+        leading.append(option.name)
         words = Array(all.dropLast(reader.words.count))
       case .operand(let word):
         command = word

@@ -100,8 +100,8 @@ enum Run {
         || arguments.has("--watch")
       try Failure.wrapping(command.name) {
         guard !isLasting else { return try command.run(arguments, context) }
-        let task = ([command.name] + arguments.operands.prefix(3)).joined(separator: " ")
-        try Progress.during(task) { try command.run(arguments, context) }
+        let task = [command.name] + arguments.operands.prefix(3)
+        try Progress.during(task.joined(separator: " ")) { try command.run(arguments, context) }
       }
     } catch let failure as Failure where arguments.command != nil {
       throw failure.besideCommand

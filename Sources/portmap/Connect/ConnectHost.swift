@@ -22,6 +22,24 @@ enum ConnectError: Error {
   case system(SystemError)
 }
 
+/// What there is for each of the two hooks, if anything.
+private struct ForEachHook<Value> {
+  private var v4: Value?
+  private var v6: Value?
+
+  init() {}
+
+  subscript(hook: ConnectHook) -> Value? {
+    get { hook == .v4 ? v4 : v6 }
+    set {
+      switch hook {
+      case .v4: v4 = newValue
+      case .v6: v6 = newValue
+      }
+    }
+  }
+}
+
 /// The one program on connect(2) that all portmaps of a host share, with its map.
 ///
 /// Theory of operation. The program, in its two forms for the two families, is attached to the root cgroup beside
@@ -50,7 +68,7 @@ final class ConnectHost {
   private struct Loaded {
     let map: Table
     let sockets: BPFSocketMap
-    let programs: [ConnectHook: Descriptor]
+    let programs: ForEachHook<Descriptor>
   }
 
   /// The program as it is attached.
@@ -61,7 +79,7 @@ final class ConnectHost {
     /// Whether it was attached just now.
     fileprivate(set) var isNew = false
     fileprivate var mapIdentifier: UInt32
-    fileprivate var programs: [ConnectHook: BPFProgram]
+    fileprivate var programs: ForEachHook<BPFProgram>
 
     /// Whether both forms are there, with one map.
     var isWhole: Bool {
@@ -100,7 +118,7 @@ final class ConnectHost {
 
   /// Finds the program; nil where it is not attached.
   func find() throws(ConnectError) -> Installed? {
-    var programs: [ConnectHook: BPFProgram] = [:]
+    var programs = ForEachHook<BPFProgram>()
     for hook in ConnectHook.allCases { programs[hook] = try own(hook, try attached(hook)) }
     // Both have the same maps, unless somebody has detached one of them for a while.
     guard let maps = ConnectHook.allCases.compactMap({ programs[$0]?.maps }).first else { return nil }
@@ -154,7 +172,7 @@ final class ConnectHost {
         let program = try load(hook, found.map, marked)
         try attach(program, hook, replacing: found.programs[hook]?.descriptor)
       }
-      if !outdated.isEmpty { found.programs = try find()?.programs ?? [:] }
+      if !outdated.isEmpty { found.programs = try find()?.programs ?? ForEachHook() }
       return found
     }
     let loaded = try load()
@@ -181,7 +199,7 @@ final class ConnectHost {
 
   func detach(_ installed: Installed) throws(ConnectError) {
     do {
-      for (hook, program) in installed.programs { try program.detach(from: root, hook) }
+      for hook in ConnectHook.allCases { try installed.programs[hook]?.detach(from: root, hook) }
     } catch {
       throw .init(error)
     }
@@ -203,7 +221,7 @@ final class ConnectHost {
     if let loaded { return loaded }
     do {
       let map = try Table(Self.mapName, room: Self.room)
-      var programs: [ConnectHook: Descriptor] = [:]
+      var programs = ForEachHook<Descriptor>()
       let sockets = try makeSockets()
       for hook in ConnectHook.allCases { programs[hook] = try load(hook, map, sockets) }
       let loaded = Loaded(map: map, sockets: sockets, programs: programs)

@@ -8,7 +8,7 @@ import Synchronization
 enum Progress {
   private struct Line {
     var task: String?
-    var begin = ContinuousClock.now
+    var begin: ContinuousClock.Instant?
     /// How many columns it has at the moment.
     var width = 0
   }
@@ -17,9 +17,11 @@ enum Progress {
   private static let columns = 79
 
   /// Shows a task from its second second on, until it ends.
-  static func during<Result>(_ task: String, _ body: () throws -> Result) rethrows -> Result {
+  static func during<Result>(_ task: @autoclosure () -> String, _ body: () throws -> Result) rethrows
+    -> Result
+  {
     guard isatty(STDERR_FILENO) == 1 else { return try body() }
-    line.withLock { $0 = Line(task: task.printable()) }
+    line.withLock { $0 = Line(task: task().printable(), begin: .now) }
     Thread.detachNewThread(show)
     defer { end() }
     return try body()
@@ -44,8 +46,8 @@ enum Progress {
     while true {
       usleep(100_000)
       let isOver = line.withLock { line in
-        guard let task = line.task else { return true }
-        let now = Int(line.begin.duration(to: .now).components.seconds)
+        guard let task = line.task, let begin = line.begin else { return true }
+        let now = Int(begin.duration(to: .now).components.seconds)
         guard now > seconds || line.width == 0 && now > 0 else { return false }
         seconds = now
         erase(&line)

@@ -23,7 +23,8 @@ enum DockerProxy {
 
   /// Tells whether a program that was called so is to be the proxy: `docker-proxy`, in whatever folder.
   static func isName(_ argument: String?) -> Bool {
-    argument?.split(separator: "/").last.map { $0 == name } ?? false
+    guard let argument else { return false }
+    return argument == name || argument.hasSuffix("/" + name)
   }
 
   /// Runs to the end of the process, and returns its exit status.

@@ -1,15 +1,15 @@
 /// Many filters as one: those that a flow could match are found by its port.
 struct FlowFilters {
   /// By blocks of 256 ports, so that a range takes few entries.
-  private var blocks: [UInt16: [FlowFilter]] = [:]
+  private var blocks = [[FlowFilter]](repeating: [], count: 256)
 
   init(_ filters: [FlowFilter]) {
     for filter in filters where filter.first <= filter.last {
-      for block in filter.first >> 8...filter.last >> 8 { blocks[block, default: []].append(filter) }
+      for block in filter.first >> 8...filter.last >> 8 { blocks[Int(block)].append(filter) }
     }
   }
 
-  var isEmpty: Bool { blocks.isEmpty }
+  var isEmpty: Bool { blocks.allSatisfy(\.isEmpty) }
 
   /// Whether any filter matches a flow.
   func matches(_ flow: Flow) -> Bool {
@@ -33,6 +33,6 @@ struct FlowFilters {
   private static let portKey = "dport=".utf8
 
   private func filters(for port: UInt16) -> [FlowFilter] {
-    blocks[port >> 8, default: []].filter { ($0.first...$0.last).contains(port) }
+    blocks[Int(port >> 8)].filter { ($0.first...$0.last).contains(port) }
   }
 }

@@ -27,7 +27,7 @@ final class Holder: EventHandler {
   private let proxy: ProxyServer
   private let control: Descriptor
   /// The users who may ask.
-  private let callers: Set<uid_t>
+  private let callers: [uid_t]
   private let place: Place
   private let log: DebugLog
   private var held: [String: Held] = [:]

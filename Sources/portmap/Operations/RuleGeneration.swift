@@ -32,7 +32,7 @@ extension Workspace {
 
   /// The generation of the rules; nil where iptables does not keep them in nftables.
   private var generation: UInt32? {
-    (try? firewall().variant()) == "nf_tables" ? NFTablesGeneration.current() : nil
+    (try? firewallVariant()) == "nf_tables" ? NFTablesGeneration.current() : nil
   }
 }
 
@@ -40,6 +40,11 @@ extension RuleChange {
   /// How many tables are committed when it is installed or removed.
   var commits: Int {
     let places = chains.map(\.place) + rules.map(\.place)
-    return Set(places.map { "\($0.family) \($0.table)" }).count
+    return IPAddress.Family.allCases.reduce(0) { count, family in
+      count
+        + Rule.Table.allCases.count { table in
+          places.contains { $0.family == family && $0.table == table }
+        }
+    }
   }
 }

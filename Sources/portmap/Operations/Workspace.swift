@@ -20,6 +20,7 @@ final class Workspace {
   var isPreview: Bool { purpose == .preview }
   private var lock: Lock?
   private var heldNamespaceLock: Lock?
+  private var knownVariant: String?
   let setting: Setting
   /// The host's program on connect(2), once it was asked for.
   var connectHostInUse: ConnectHost?
@@ -97,12 +98,23 @@ final class Workspace {
     guard lock != nil || purpose == .look else { return nil }
     if let heldNamespaceLock { return heldNamespaceLock }
     let root = try StateFolder.look(at: .root)
-    if Lock.isShared(root, folder) { return lock }
+    if Lock.isShared(root, folder) {
+      heldNamespaceLock = lock
+      return lock
+    }
     let say = { [notify] in notify(.waiting($0)) }
     heldNamespaceLock =
       purpose == .look
       ? try Lock.take(lookingAt: root, say: say) : try Lock.take(making: .root, say: say).1
     return heldNamespaceLock
+  }
+
+  /// The variant that `iptables` is, which is asked once a command.
+  func firewallVariant() throws -> String {
+    if let knownVariant { return knownVariant }
+    let variant = try firewall().variant()
+    knownVariant = variant
+    return variant
   }
 
   func network() throws -> IPRoute { IPRoute(runner: runner, lock: try namespaceLock()?.descriptor) }

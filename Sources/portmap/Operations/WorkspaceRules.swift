@@ -7,14 +7,13 @@ extension Workspace {
 
   /// How rules are made on this host.
   func firewallFacts() throws -> FirewallFacts {
-    let firewall = try firewall()
-    return FirewallFacts(variant: try firewall.variant(), hasIPv6: firewall.serves(.v6))
+    FirewallFacts(variant: try firewallVariant(), hasIPv6: try firewall().serves(.v6))
   }
 
   /// The variant of iptables that made rules, and whether it is another one than `iptables` is.
   func firewall(of recorded: String?) throws -> (Firewall, isOther: Bool) {
     let firewall = try firewall()
-    let variant = try firewall.variant()
+    let variant = try firewallVariant()
     guard let recorded, recorded != variant else { return (firewall, false) }
     let other = firewall.of(variant: recorded)
     guard other.isInstalled else { throw OperationError.variantChanged(from: recorded, to: variant) }

@@ -48,21 +48,32 @@ struct HoldingReference: Codable, Hashable, Sendable {
   }
 }
 
-/// A key that a later version has added: a file without it is read as if it had the default.
+/// A list that a later version has added: a file without it is read as if it were empty, and an empty one is not
+/// written.
 @propertyWrapper
-struct Added<Value: Codable & Equatable & Sendable & ExpressibleByArrayLiteral>: Codable, Equatable, Sendable
-{
-  var wrappedValue: Value
+struct Added<Element> {
+  var wrappedValue: [Element]
 
-  init(wrappedValue: Value) { self.wrappedValue = wrappedValue }
+  init(wrappedValue: [Element]) { self.wrappedValue = wrappedValue }
+}
 
-  init(from decoder: any Decoder) throws { wrappedValue = try Value(from: decoder) }
+extension Added: Equatable where Element: Equatable {}
+extension Added: Sendable where Element: Sendable {}
+
+extension Added: Codable where Element: Codable {
+  init(from decoder: any Decoder) throws { wrappedValue = try [Element](from: decoder) }
 
   func encode(to encoder: any Encoder) throws { try wrappedValue.encode(to: encoder) }
 }
 
 extension KeyedDecodingContainer {
-  func decode<Value>(_ type: Added<Value>.Type, forKey key: Key) throws -> Added<Value> {
-    try decodeIfPresent(type, forKey: key) ?? Added(wrappedValue: [])
+  func decode<Element: Codable>(_: Added<Element>.Type, forKey key: Key) throws -> Added<Element> {
+    Added(wrappedValue: try decodeIfPresent([Element].self, forKey: key) ?? [])
+  }
+}
+
+extension KeyedEncodingContainer {
+  mutating func encode<Element: Codable>(_ list: Added<Element>, forKey key: Key) throws {
+    if !list.wrappedValue.isEmpty { try encode(list.wrappedValue, forKey: key) }
   }
 }

@@ -44,17 +44,21 @@ struct StateCoder {
   }
 
   mutating func encode(_ state: State) throws -> Data {
-    try Self.head(of: state) + textWithoutHead(state.withoutHead)
+    var data = try Self.head(of: state)
+    data.append(try textWithoutHead(state.withoutHead))
+    return data
   }
 
   /// The opening brace and the keys that stand first, each with its comma.
   private static func head(of state: State) throws -> Data {
-    var head = Data("{".utf8)
+    var head = "{"
     if let intent = state.intent {
-      head += Data("\"intent\":".utf8) + (try encoder.encode(intent)) + Data(",".utf8)
+      head += "\"intent\":\(String(decoding: try encoder.encode(intent), as: UTF8.self)),"
     }
-    if let generation = state.rulesGeneration { head += Data("\"rulesGeneration\":\(generation),".utf8) }
-    return head
+    if let generation = state.rulesGeneration { head += "\"rulesGeneration\":\(generation)," }
+    var data = Data()
+    data.append(contentsOf: Array(head.utf8))
+    return data
   }
 
   private mutating func textWithoutHead(_ state: State) throws -> Data {

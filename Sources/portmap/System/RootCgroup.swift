@@ -6,6 +6,9 @@ enum RootCgroup {
   /// The number of the root's inode; that of what a cgroup namespace takes for the root is another.
   private static let inode: ino_t = 1
 
+  /// Where systemd mounts it, alone or beside version 1: there it is found without a look at all mounts.
+  private static let usualPlaces = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+
   /// Why the root cannot be had.
   enum Problem: Error {
     /// What can be reached is the root of a cgroup namespace.
@@ -17,14 +20,13 @@ enum RootCgroup {
   /// Opens the root by any of its mounts that this process sees, or, where it sees none (`ip netns exec` hides them), its
   /// parent or the first process; else by a new mount that nobody sees.
   static func open() throws(Problem) -> Descriptor {
+    for place in usualPlaces {
+      if let folder = folder(at: place), isRoot(folder) { return folder }
+    }
     var isOfNamespace = false
     for (process, prefix) in views {
       for mount in Mount.all(of: process) where mount.type == "cgroup2" {
-        let raw = Glibc.open(prefix + mount.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard raw >= 0 else { continue }
-        let folder = Descriptor(owning: raw)
-        // Another mount may hide this one.
-        guard clinux_is_in_cgroups(raw) == 1 else { continue }
+        guard let folder = folder(at: prefix + mount.path) else { continue }
         if isRoot(folder) { return folder }
         isOfNamespace = true
       }
@@ -33,6 +35,14 @@ enum RootCgroup {
     let root = try mounted()
     guard isRoot(root) else { throw .ofNamespace }
     return root
+  }
+
+  /// Opens a folder; nil where it is of another file system, perhaps of a mount that hides one of control groups.
+  private static func folder(at path: String) -> Descriptor? {
+    let raw = Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard raw >= 0 else { return nil }
+    let folder = Descriptor(owning: raw)
+    return clinux_is_in_cgroups(raw) == 1 ? folder : nil
   }
 
   /// Processes whose mounts may show the root, and how their paths are reached: this one, and those of the same cgroup

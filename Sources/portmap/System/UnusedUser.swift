@@ -68,11 +68,11 @@ struct UserRanges {
 
   /// Reads a table: `first` and `count` are the columns of a range's first number and of its length, which is one where
   /// there is no such column.
-  private mutating func add(_ text: String, separator: Character, first: Int, count: Int?) {
-    for line in text.split(separator: "\n") {
-      let fields = line.split(separator: separator, omittingEmptySubsequences: separator == " ")
-      guard fields.count > max(first, count ?? 0), let start = UInt32(fields[first]),
-        let length = count.map({ UInt32(fields[$0]) }) ?? 1
+  private mutating func add(_ text: String, separator: Unicode.Scalar, first: Int, count: Int?) {
+    for line in text.utf8.split(separator: UInt8(ascii: "\n")) {
+      let fields = line.split(separator: UInt8(ascii: separator), omittingEmptySubsequences: separator == " ")
+      guard fields.count > max(first, count ?? 0), let start = UInt32(Substring(fields[first])),
+        let length = count.map({ UInt32(Substring(fields[$0])) }) ?? 1
       else { continue }
       ranges.append(UInt64(start)..<UInt64(start) + UInt64(length))
     }
