@@ -9,8 +9,10 @@ struct Detaching {
   ///
   /// - Parameter isLikely: Whether it is likely to have anything: then it is not worth while to look without the lock.
   func release(_ attachment: Attachment, isLikely: Bool) throws {
+    // Most of the time that the rules take to go is spent waiting for the kernel.
+    let look = OriginalPlugin(Firewall(runner: setting.runner, lock: nil)).look()
     try release(recordsOf: attachment, isLikely: isLikely)
-    try removeOriginal(of: attachment)
+    try remove(look.rules(of: attachment))
   }
 
   /// Releases what an attachment has as far as the state knows.
@@ -47,8 +49,8 @@ struct Detaching {
     return state.intent != nil || !state.mappings(of: isGoing).isEmpty
   }
 
-  private func removeOriginal(of attachment: Attachment) throws {
-    let found = OriginalPlugin(Firewall(runner: setting.runner, lock: nil)).rules(of: attachment)
+  /// Takes away what the original plugin has made.
+  private func remove(_ found: [OriginalPlugin.Rules]) throws {
     guard !found.isEmpty else { return }
     // Rules are changed under the namespace's lock alone.
     let workspace = try Workspace.open(setting)

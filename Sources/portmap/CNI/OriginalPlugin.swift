@@ -41,10 +41,21 @@ struct OriginalPlugin {
 
   init(_ firewall: Firewall) { self.firewall = firewall }
 
-  /// Finds what is there for an attachment. Where there is no such chain, or no iptables, there is nothing.
-  func rules(of attachment: Attachment) -> [Rules] {
-    firewall.printed(.nat, Self.chain).map { Rules($0.text, of: attachment, $0.family) }
+  /// Starts to look for what is there.
+  func look() -> Look { Look(listings: firewall.startPrinting(.nat, Self.chain)) }
+
+  /// A look that is under way. Where there is no such chain, or no iptables, it finds nothing.
+  struct Look {
+    fileprivate let listings: [(family: IPAddress.Family, program: RunningProgram)]
+
+    /// What belongs to an attachment.
+    func rules(of attachment: Attachment) -> [Rules] {
+      listings.compactMap { family, program in
+        guard let result = try? program.finish(), result.status == 0 else { return nil }
+        return Rules(result.text, of: attachment, family)
+      }
       .filter { !$0.removal.isEmpty }
+    }
   }
 
   func remove(_ rules: Rules) throws { try firewall.restore(rules.family, rules.removal) }

@@ -106,16 +106,13 @@ struct Firewall {
     return SavedRules(text)
   }
 
-  /// Returns what `iptables -S` prints of a chain of others, for each family; nothing where there is no such chain.
-  func printed(_ table: Rule.Table, _ chain: String) -> [(family: IPAddress.Family, text: String)] {
-    let started = IPAddress.Family.allCases.filter(serves).map { family in
+  /// Starts `iptables -S` of a chain of others, for each family for which it can be run.
+  func startPrinting(_ table: Rule.Table, _ chain: String) -> [(family: IPAddress.Family, RunningProgram)] {
+    IPAddress.Family.allCases.filter(serves).compactMap { family in
       let name = family == .v4 ? "iptables" : "ip6tables"
       let arguments = ["--wait", "-t", table.rawValue, "-S", chain]
-      return (family, Result { try runner.start(name, arguments, text: nil, input: lock) })
-    }
-    return started.compactMap { family, program in
-      guard let result = try? program.get().finish(), result.status == 0 else { return nil }
-      return (family, result.text)
+      guard let program = try? runner.start(name, arguments, text: nil, input: lock) else { return nil }
+      return (family, program)
     }
   }
 
