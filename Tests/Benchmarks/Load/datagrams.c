@@ -64,7 +64,8 @@ void measure_datagrams(const struct job *job) {
       }
       int ready = epoll_wait(loop, events, 256, 0);
       for (int i = 0; i < ready; i++) received += receive_all(events[i].data.fd);
-      if (ready == 0 && due - now() > 20e-6) usleep((due - now()) * 0.5e6);
+      double wait = due - now();
+      if (ready == 0 && wait > 20e-6) usleep(wait * 0.5e6);
       continue;
     }
     int ready = epoll_wait(loop, events, 256, 20);
