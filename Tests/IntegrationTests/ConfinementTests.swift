@@ -43,7 +43,7 @@ import Testing
         try run(["install", "-d", "-m", "0700", "-o", "65000", "-g", "65000", folder])
       }
       portmap.binary = try topology.readableBinary()
-      portmap.prefix = ["setpriv", "--reuid", "65000", "--regid", "65000", "--clear-groups"]
+      portmap.prefix = Tools.ordinaryUser
       try portmap("map", "--proxy-only", "8080:80", "--to", Address.web)
       let pid = try #require(try portmap.list().mappings.first?.pid)
       try expectConfined(pid)

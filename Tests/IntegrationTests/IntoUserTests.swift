@@ -5,7 +5,7 @@ import Testing
 @Suite struct IntoUserTests {
   typealias Address = Topology.Address
 
-  private static let user = ["setpriv", "--reuid", "65000", "--regid", "65000", "--clear-groups"]
+  private static let user = Tools.ordinaryUser
 
   /// The program as an ordinary user runs it, and a copy of the probe that the user can run.
   private func withUser(_ body: (Portmap, _ probe: String, Topology) throws -> Void) throws {

@@ -7,18 +7,7 @@ import Testing
   private func others(_ topology: Topology) throws -> [Portmap] {
     var folder = topology.portmap
     folder.state = topology.folder + "/other"
-    var user = topology.portmap
-    let runtime = topology.folder + "/runtime"
-    try FileManager.default.createDirectory(
-      atPath: runtime,
-      withIntermediateDirectories: false,
-      attributes: [.posixPermissions: 0o700, .ownerAccountID: 65000, .groupOwnerAccountID: 65000]
-    )
-    user.state = ""
-    user.environment = ["XDG_RUNTIME_DIR": runtime]
-    user.prefix = ["setpriv", "--reuid", "65000", "--regid", "65000", "--clear-groups"]
-    user.binary = try topology.readableBinary()
-    return [folder, user]
+    return [folder, try topology.ordinaryUser()]
   }
 
   @Test func noOtherPortmapGetsIt() throws {

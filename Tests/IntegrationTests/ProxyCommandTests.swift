@@ -11,7 +11,7 @@ import Testing
       try topology.other.serve(.tcp, Address.other6, "80", name: "other")
       let before = try topology.host.snapshot()
       var portmap = topology.portmap
-      portmap.prefix = ["setpriv", "--reuid", "65000", "--regid", "65000", "--clear-groups"]
+      portmap.prefix = Tools.ordinaryUser
       portmap.binary = try topology.readableBinary()
       let proxy = try portmap.start([
         "proxy", "8080", "10.99.0.2:80", "127.0.0.1:8081/udp", "10.99.0.2:80", "[::1]:8082",

@@ -137,7 +137,7 @@ import Testing
         #expect(lchown(link, 65000, 65000) == 0 && chown(target, 65000, 65000) == 0)
         other.state = ""
         other.environment = ["XDG_RUNTIME_DIR": place]
-        other.prefix = ["setpriv", "--reuid", "65000", "--regid", "65000", "--clear-groups"]
+        other.prefix = Tools.ordinaryUser
         other.binary = portmap.state + "-portmap"
         try run(["cp", Tools.portmap, other.binary])
       } else {

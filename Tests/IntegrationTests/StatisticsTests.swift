@@ -258,7 +258,7 @@ import Testing
     try withTopology { topology in
       var portmap = topology.portmap
       portmap.state = topology.folder + "/theirs"
-      portmap.prefix = ["setpriv", "--reuid", "65000", "--regid", "65000", "--clear-groups"]
+      portmap.prefix = Tools.ordinaryUser
       portmap.binary = try topology.readableBinary()
       try FileManager.default.createDirectory(
         atPath: portmap.state,

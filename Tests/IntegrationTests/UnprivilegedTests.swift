@@ -7,20 +7,7 @@ import Testing
 
   /// The program as an ordinary user runs it, with a runtime folder of the user's own.
   private func withUser(_ body: (Portmap, Topology) throws -> Void) throws {
-    try withTopology { topology in
-      var portmap = topology.portmap
-      let runtime = topology.folder + "/runtime"
-      try FileManager.default.createDirectory(
-        atPath: runtime,
-        withIntermediateDirectories: false,
-        attributes: [.posixPermissions: 0o700, .ownerAccountID: 65000, .groupOwnerAccountID: 65000]
-      )
-      portmap.state = ""
-      portmap.environment = ["XDG_RUNTIME_DIR": runtime]
-      portmap.prefix = ["setpriv", "--reuid", "65000", "--regid", "65000", "--clear-groups"]
-      portmap.binary = try topology.readableBinary()
-      try body(portmap, topology)
-    }
+    try withTopology { try body($0.ordinaryUser(), $0) }
   }
 
   @Test func portsAreReservedAndReleased() throws {

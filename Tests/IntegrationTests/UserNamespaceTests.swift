@@ -4,7 +4,7 @@ import Testing
 /// User and process namespaces of all kinds, and a root without capabilities: ports are reserved and released, and the
 /// background process is left without any power.
 @Suite struct UserNamespaceTests {
-  private static let user = ["setpriv", "--reuid", "65000", "--regid", "65000", "--clear-groups"]
+  private static let user = Tools.ordinaryUser
 
   /// Reserves, looks at the processes, releases.
   private static let script = """

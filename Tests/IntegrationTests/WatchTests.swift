@@ -438,7 +438,7 @@ import Testing
       var portmap = topology.portmap
       portmap.state = ""
       portmap.environment = ["XDG_RUNTIME_DIR": home, "HOME": home]
-      portmap.prefix = ["setpriv", "--reuid", "65000", "--regid", "65000", "--clear-groups"]
+      portmap.prefix = Tools.ordinaryUser
       portmap.binary = try topology.readableBinary()
       let watch = try Watch(portmap, [], folder: topology.folder)
       try topology.declare("map --proxy-only 8080:80 --to \(Address.web)", as: "home/.config/portmap.conf")

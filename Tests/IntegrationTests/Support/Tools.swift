@@ -12,6 +12,9 @@ enum Tools {
     "iptables-save", "prlimit", "setpriv", "sh", "ss", "strace", "sysctl", "unshare",
   ]
 
+  /// The words that run a program as an ordinary user.
+  static let ordinaryUser = ["setpriv", "--reuid", "65000", "--regid", "65000", "--clear-groups"]
+
   private static let found: Result<[String: String], Missing> = {
     guard geteuid() == 0 else { return .failure(Missing(description: "the integration tests need root")) }
     var paths: [String: String] = [:]

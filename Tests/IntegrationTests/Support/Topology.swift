@@ -72,6 +72,22 @@ final class Topology {
     ])
   }
 
+  /// The program as an ordinary user runs it, with a runtime folder of the user's own.
+  func ordinaryUser() throws -> Portmap {
+    var user = portmap
+    let runtime = folder + "/runtime"
+    try FileManager.default.createDirectory(
+      atPath: runtime,
+      withIntermediateDirectories: false,
+      attributes: [.posixPermissions: 0o700, .ownerAccountID: 65000, .groupOwnerAccountID: 65000]
+    )
+    user.state = ""
+    user.environment = ["XDG_RUNTIME_DIR": runtime]
+    user.prefix = Tools.ordinaryUser
+    user.binary = try readableBinary()
+    return user
+  }
+
   /// A copy of the program that ordinary users can run, wherever the original lies.
   func readableBinary() throws -> String {
     let copy = folder + "/portmap"
