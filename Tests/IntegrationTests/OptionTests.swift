@@ -106,6 +106,19 @@ import Testing
     }
   }
 
+  /// Swift's runtime aborts there before main begins.
+  @Test func withoutProc() throws {
+    try withHost { portmap, _ in
+      var alone = portmap
+      alone.prefix = ["unshare", "--mount", "sh", "-c", #"mount -t tmpfs none /proc && exec "$@""#, "sh"]
+      for arguments in [["--version"], ["list"], ["map", "80"]] {
+        let outcome = try alone.run(arguments, status: 1)
+        #expect(outcome.stdout.isEmpty)
+        #expect(outcome.stderr.hasSuffix("\nhint: mount -t proc proc /proc\n"), "\(outcome)")
+      }
+    }
+  }
+
   /// What the environment names is given, too.
   @Test func aBridgeBesideABackend() throws {
     try withHost { portmap, _ in
