@@ -32,6 +32,19 @@ _Static_assert(sizeof(struct clinux_ucred) == sizeof(struct ucred), "struct ucre
 
 enum { max_descriptors = 253 };
 
+/// Swift's runtime finds the program and its arguments through /proc, before main begins and before this program has
+/// a say, and aborts without it. The priority has this run earlier.
+__attribute__((constructor(101))) static void expect_proc(void) {
+  static const char complaint[] = "portmap: /proc is not mounted, or does not show this process\n"
+                                  "hint: mount -t proc proc /proc\n";
+  char start;
+  if (readlink("/proc/self/exe", &start, 1) >= 0) return;
+  // Where even that is impossible there is nobody left to tell.
+  ssize_t written = write(STDERR_FILENO, complaint, sizeof complaint - 1);
+  (void)written;
+  _exit(1);
+}
+
 int clinux_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags) {
   return accept4(fd, address, length, flags);
 }

@@ -43,7 +43,7 @@ import Testing
   private static let driver = """
     binary=$1 prompt=$2 uid=$3
     if [ -z "$4" ]; then
-      mount -t tmpfs none /run && mkdir /run/netns /run/bin /run/user && chown 1000 /run/user
+      mount -t tmpfs -o mode=755 none /run && mkdir /run/netns /run/bin /run/user && chown 1000 /run/user
       cp "$binary" /run/bin/portmap
       export PATH=/run/bin:$PATH
       if [ "$uid" != 0 ]; then

@@ -106,6 +106,33 @@ import Testing
     }
   }
 
+  /// Swift's runtime aborts there before main begins.
+  @Test func withoutProc() throws {
+    try withHost { portmap, _ in
+      var alone = portmap
+      alone.prefix = ["unshare", "--mount", "sh", "-c", #"mount -t tmpfs none /proc && exec "$@""#, "sh"]
+      for arguments in [["--version"], ["list"], ["map", "80"]] {
+        let outcome = try alone.run(arguments, status: 1)
+        #expect(outcome.stdout.isEmpty)
+        #expect(outcome.stderr.hasSuffix("\nhint: mount -t proc proc /proc\n"), "\(outcome)")
+      }
+    }
+  }
+
+  /// A call of proxy has no --to.
+  @Test func theHelpOfAnOptionNamesOnlyWhatTheCommandHas() throws {
+    try withHost { portmap, _ in
+      for command in ["map", "unmap", "alloc", "apply", "list", "proxy", "check", "repair"] {
+        let help = try portmap(command, "--help").stdout
+        let options = try #require(help.split(separator: "\nOptions:\n").last)
+          .split(separator: "\nEvery command:\n")[0]
+        let terms = Set(options.matches(of: /(?m)^  (-[a-z], )?(--[a-z-]+)/).map { String($0.output.2) })
+        let named = Set(options.matches(of: /--[a-z-]+/).map { String($0.output) })
+        #expect(named.isSubset(of: terms), "\(command)")
+      }
+    }
+  }
+
   /// What the environment names is given, too.
   @Test func aBridgeBesideABackend() throws {
     try withHost { portmap, _ in

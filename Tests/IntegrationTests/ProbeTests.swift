@@ -269,7 +269,7 @@ import Testing
       )
       #expect(
         outcome.stderr.contains(
-          "8086->[fd00:99::2]:80: outside: it is off, so nothing is forwarded to backends; here ok;"
+          "8086->[fd00:99::2]:80: outside: net.ipv6.conf.all.forwarding: it is off, so nothing is forwarded to backends; here ok;"
         ),
         "\(outcome)"
       )
@@ -318,6 +318,10 @@ import Testing
       let foreign = try probe(portmap)
       #expect(foreign.stderr.contains("outside: a rule of somebody else's comes first"), "\(foreign)")
       #expect(foreign.stderr.contains("; here ok; in a guest: a rule"), "\(foreign)")
+      // What repair leaves alone is not to be given to it.
+      #expect(
+        foreign.stderr.hasSuffix("\nhint: change it where it was made: repair leaves rules of others alone\n")
+      )
       try host.exec("iptables", "-t", "nat", "-D", "PREROUTING", "1")
       try host.exec([
         "nft",
@@ -325,8 +329,8 @@ import Testing
           + " add rule inet own forward tcp dport 80 drop",
       ])
       let native = try probe(portmap)
-      #expect(native.stderr.contains("outside: it drops what is forwarded for"), "\(native)")
-      #expect(native.stderr.contains("; here ok;"), "\(native)")
+      #expect(native.stderr.contains("outside: nftables inet own forward drops it; here ok;"), "\(native)")
+      #expect(native.stderr.hasSuffix("\nhint: nft insert rule inet own forward ct status dnat accept\n"))
       try host.exec("nft", "delete", "table", "inet", "own")
       try host.exec("iptables", "-I", "FORWARD", "-d", Address.web, "-j", "DROP")
       let dropped = try probe(portmap)

@@ -33,6 +33,20 @@ import Testing
     return try host.exec(isolated + [setUp + script, Tools.portmap, Self.recipes], timeout: 60).lines
   }
 
+  /// Those that a person calls.
+  @Test(arguments: ["namespace", "sandbox", "container-port", "nspawn", "nspawn-private"])
+  func calledWronglyItTellsItsUsage(_ recipe: String) throws {
+    let lines = try shell(
+      """
+      ./\(recipe) 2>&1 || echo $?
+      ./\(recipe) web 2>&1 || echo $?
+      ip netns list
+      """
+    )
+    #expect(lines.count == 4 && lines[0].hasPrefix("usage: \(recipe) "), "\(lines)")
+    #expect(lines[1] == "2" && Array(lines.suffix(2)) == Array(lines.prefix(2)), "\(lines)")
+  }
+
   @Test func namespace() throws {
     let lines = try shell(
       """

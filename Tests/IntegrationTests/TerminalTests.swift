@@ -89,6 +89,13 @@ import Testing
       #expect(outcome.stdout.contains("portmap: check 8080 ... 1 s\\r    "), "\(outcome)")
       #expect(outcome.stdout.contains("  \\r10.99.0.2:80: no answer in 2 seconds"), "\(outcome)")
       #expect(try !seen("check", "8080").stdout.contains("..."))
+      // A line that goes on in the next one could not be taken away.
+      var narrow = seen
+      narrow.prefix = ["python3", "-c", Self.watcher, "/bin/sh", "-c", #"stty cols 20; exec "$@""#, "sh"]
+      let short = try narrow("check", "--probe", "8080", status: 1)
+      #expect(short.stdout.contains("portmap: ch ... 1 s\\r    "), "\(short)")
+      seen.environment["TERM"] = "dumb"
+      #expect(try !seen("check", "--probe", "8080", status: 1).stdout.contains("..."))
       // Not where nobody sees it.
       #expect(try !topology.portmap("check", "--probe", "8080", status: 1).stderr.contains("..."))
     }

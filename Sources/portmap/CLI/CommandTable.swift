@@ -68,12 +68,13 @@ enum CommandTable {
     value: "v1|v2",
     help: "begin each connection with a PROXY protocol header"
   )
-  private static let into = OptionDefinition(
-    name: "--into",
-    value: "NETNS",
-    help:
-      "connect from inside a network namespace: its name, a process or a path; --to is an address in there"
-  )
+  private static func into(_ backends: String) -> OptionDefinition {
+    OptionDefinition(
+      name: "--into",
+      value: "NETNS",
+      help: "connect from inside a network namespace: its name, a process or a path; \(backends) in there"
+    )
+  }
   private static let target =
     "A TARGET is a port (8080/udp), a whole range, a spec, a line that map printed, an address or its name, or an id."
   private static let done = (ExitStatus.success, "done")
@@ -103,7 +104,7 @@ enum CommandTable {
           value: "ADDR|NAME",
           help: "the backend (default: $PORTMAP_TO, else the next address of the bridge network)"
         ),
-        into, hostIP, bridge,
+        into("--to is an address"), hostIP, bridge,
         OptionDefinition(name: "--no-proxy", help: "rules only: loopback and the other family get no answer"),
         OptionDefinition(
           name: "--proxy-only",
@@ -227,7 +228,7 @@ enum CommandTable {
           + " those, and each operand is just a backend."
       ],
       options: [
-        into, proxyProtocol,
+        into("the backends are addresses"), proxyProtocol,
         OptionDefinition(
           name: "--udp-timeout",
           value: "SECONDS",

@@ -19,16 +19,21 @@ enum CheckCommand {
     throw Failure(
       .failed,
       "\(differences.count) difference\(differences.count == 1 ? "" : "s")",
-      hint: hint(differences)
+      hint: hint(differences, context)
     )
   }
 
-  /// What mends the differences: a command, or what the person has to do where none does.
-  private static func hint(_ differences: [Difference]) -> String? {
-    if differences.allSatisfy(\.isOfDeclaration) { return "portmap apply" }
-    let faults = differences.compactMap { if case .backend(let fault) = $0 { fault } else { nil } }
-    guard faults.count == differences.count else { return "portmap repair" }
-    return faults.lazy.compactMap(\.remedy).first
+  /// What mends the differences: repair, where there is anything for it; else what to do about the first of them.
+  private static func hint(_ differences: [Difference], _ context: Context) -> String? {
+    let remedies = differences.compactMap { $0.remedy { apply($0, context) } }
+    return remedies.first { $0 == Difference.repair } ?? remedies.first
+  }
+
+  /// The call that applies the file of a line once more.
+  private static func apply(_ origin: Origin, _ context: Context) -> String {
+    if DeclarationFile.defaultPaths(context).contains(origin.name) { return "portmap apply" }
+    let isFile = origin.name.hasPrefix("/")
+    return "portmap apply " + (isFile ? ShellWords.quoted(origin.name) : "--origin \(origin.name) -")
   }
 
   private struct Result {

@@ -145,7 +145,10 @@ extension DeclarationFile {
     }
     guard let name = words.first else { return nil }
     guard let options = grammar.options[name] else {
-      throw Failure.usage("expected map or alloc, not '\(name)'")
+      throw Failure.usage(
+        "expected map or alloc, not '\(name)'",
+        hint: name == "portmap" ? "a line begins without the word portmap" : nil
+      )
     }
     let arguments = try read(words.dropFirst(), options)
     if name == "map" {

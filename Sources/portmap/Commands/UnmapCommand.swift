@@ -21,7 +21,7 @@ enum UnmapCommand {
       }
       if !context.dryRun { try Transaction(plan, workspace).carryOut() }
       for (name, origin) in plan.before.declared(in: selection) {
-        context.say("\(name) is declared at \(origin): the next portmap apply makes it again")
+        context.say("\(origin) declares \(name): the next apply makes it again")
       }
       guard missing.isEmpty || arguments.has("--if-exists") else {
         throw Failure.nowhere(missing, meaning: targets.map(\.target), in: workspace.state)

@@ -8,6 +8,7 @@ extension BackendFault {
 
   var problem: String {
     switch reason {
+    case .noRoute where address.isLoopback: "no route to it (lo is down\(into == nil ? "" : " in there"))"
     case .noRoute(let networks):
       "no route to it"
         + (networks.isEmpty
@@ -41,6 +42,14 @@ extension BackendFault {
   /// What to do about it; nil where that goes without saying.
   var remedy: String? {
     switch reason {
+    case .noRoute where address.isLoopback:
+      if let into, !into.isPath, into.pid == nil {
+        "ip -n \(into) link set lo up"
+      } else {
+        "ip link set lo up" + (into == nil ? "" : ", in there")
+      }
+    case .noRoute(let networks) where networks.isEmpty:
+      "give \(into == nil ? "this host" : "the guest") a route to it"
     case .noRoute: "give the guest an address of one of them, or this host a route"
     case .noNeighbour(let link): "is the guest up, is this its address, is it plugged into \(link)?"
     case .otherLink: "ip route get \(address) shows the route: delete what leads elsewhere"

@@ -26,7 +26,7 @@ struct MapCorrection {
     guard !specs.isEmpty, specs.allSatisfy({ (try? PortSpec($0)) != nil }) else { return }
     let to = backend.map { ["--to", $0] } ?? []
     command = (["portmap", "map"] + specs + to + options + (arguments.command.map { ["--"] + $0 } ?? []))
-      .map(Self.quoted).joined(separator: " ")
+      .map(ShellWords.quoted).joined(separator: " ")
   }
 
   /// The call that was meant by docker's `-p 8080:80` or `--publish=8080:80`; nil where that is not what is wrong.
@@ -121,13 +121,6 @@ struct MapCorrection {
     }
     found.sort()
     return (body, found.isEmpty || found == ["tcp"] ? "" : "/" + found.joined(separator: "+"))
-  }
-
-  private static func quoted(_ word: String) -> String {
-    let isPlain = !word.isEmpty && word.allSatisfy { $0.isLetter || $0.isNumber || "-_./:=+,@%".contains($0) }
-    return isPlain
-      ? word
-      : "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
   }
 }
 

@@ -23,7 +23,7 @@ extension Outlook: CustomStringConvertible {
   var description: String {
     let parts = obstacles.map { view, differences in
       if view != .here, mapping.hostIP.isLoopback { return "\(view.words): not meant for it" }
-      return "\(view.words)" + (differences.first.map { ": \($0.problem)" } ?? " ok")
+      return "\(view.words)" + (differences.first.map { ": \($0.obstacle)" } ?? " ok")
     }
     return "\(mapping): " + parts.joined(separator: "; ")
   }
@@ -40,6 +40,17 @@ extension Viewpoint {
 }
 
 extension Difference {
+  /// What is in the way of a mapping's clients, where its own line names the mapping and no other subject.
+  fileprivate var obstacle: String {
+    switch self {
+    case .backend, .foreignRule, .processDead, .processSilent, .portTaken, .notHeld, .socketAltered,
+      .namespaceReplaced, .namespaceGone, .removalUnfinished:
+      problem
+    case .nativeChain(let drop): "\(drop.subject) drops it"
+    default: description
+    }
+  }
+
   /// Whether it is in the way of a mapping's clients who are at a viewpoint.
   func obstructs(_ mapping: Mapping, from view: Viewpoint, in state: State) -> Bool {
     let selection = Selection(

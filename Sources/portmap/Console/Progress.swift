@@ -4,7 +4,7 @@ import Synchronization
 /// The line that shows a person at a terminal that a command is still at work, and with what.
 ///
 /// It comes after a second and is replaced by the next one, and by whatever else is said; it needs nothing of a terminal
-/// but the carriage return. Where standard error is no terminal there is none.
+/// but the carriage return. Where standard error is no terminal, or one that cannot even do that, there is none.
 enum Progress {
   private struct Line {
     var task: String?
@@ -14,13 +14,14 @@ enum Progress {
   }
 
   private static let line = Mutex(Line())
-  private static let columns = 79
 
   /// Shows a task from its second second on, until it ends.
   static func during<Result>(_ task: @autoclosure () -> String, _ body: () throws -> Result) rethrows
     -> Result
   {
-    guard isatty(STDERR_FILENO) == 1 else { return try body() }
+    guard isatty(STDERR_FILENO) == 1, getenv("TERM").map({ strcmp($0, "dumb") }) != 0 else {
+      return try body()
+    }
     line.withLock { $0 = Line(task: task().printable(), begin: .now) }
     Thread.detachNewThread(show)
     defer { end() }
@@ -51,7 +52,7 @@ enum Progress {
         guard now > seconds || line.width == 0 && now > 0 else { return false }
         seconds = now
         erase(&line)
-        let text = Self.text(task, seconds: now)
+        let text = Self.text(task, seconds: now, columns: Self.columns)
         line.width = text.unicodeScalars.count
         write(text)
         return false
@@ -61,9 +62,17 @@ enum Progress {
   }
 
   /// `portmap: map 8080:80 … 3 s`, no longer than a line.
-  static func text(_ task: String, seconds: Int) -> String {
+  static func text(_ task: String, seconds: Int, columns: Int) -> String {
     let end = " ... \(seconds) s"
-    return "portmap: \(task)".prefix(columns - end.count) + end
+    return "portmap: \(task)".prefix(max(0, columns - end.count)) + end
+  }
+
+  /// How long a line may be: what goes on in the next one could not be taken away. Of a terminal that does not tell,
+  /// and of a wide one, the usual 80 columns but for the last, behind which some begin a new line.
+  private static var columns: Int {
+    var size = winsize()
+    let isTold = ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
+    return min(isTold ? Int(size.ws_col) : 80, 80) - 1
   }
 
   private static func erase(_ line: inout Line) {

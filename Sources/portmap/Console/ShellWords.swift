@@ -14,6 +14,14 @@ struct ShellWords {
     case controlCharacter(UInt8)
   }
 
+  /// A word as it is to be typed: in single quotes where a shell would make something else of it.
+  static func quoted(_ word: String) -> String {
+    let isPlain = !word.isEmpty && word.allSatisfy { $0.isLetter || $0.isNumber || "-_./:=+,@%".contains($0) }
+    return isPlain
+      ? word
+      : "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+  }
+
   init(_ line: ArraySlice<UInt8>) throws(Mistake) {
     var rest = line
     var word: [UInt8]?

@@ -69,11 +69,6 @@ enum Difference: Equatable {
     }
   }
 
-  /// Whether it is a line of an applied file that could not be made.
-  var isOfDeclaration: Bool {
-    if case .declarationFailed = self { true } else { false }
-  }
-
   /// Whether it is about how loopback connections are led as they connect.
   var isOfConnections: Bool {
     switch self {
