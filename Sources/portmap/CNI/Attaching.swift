@@ -24,7 +24,7 @@ struct Attaching {
     try release(going.filter(isInTheWay))
     do {
       try make(report: report)
-    } catch is HolderError where !going.isEmpty {
+    } catch let error as HolderError where going.contains(where: { $0.holder == error.id }) {
       try release(going)
       try make(report: report)
     }
